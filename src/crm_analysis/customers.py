@@ -1,0 +1,176 @@
+"""One row per customer: what they bought, when, and what they are worth."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from typing import TypeAlias
+
+import ibis
+import ibis.expr.types as ir
+import pandas as pd
+
+from crm_analysis.errors import Unanswerable
+
+Table: TypeAlias = ir.Table | pd.DataFrame
+
+
+def as_table(table: Table) -> ir.Table:
+    """Return an Ibis table; a pandas frame is wrapped."""
+    return ibis.memtable(table) if isinstance(table, pd.DataFrame) else table
+
+
+def purchases(transactions: Table) -> ir.Table:
+    """Return every purchase: all of a customer's lines on one day, together.
+
+    A day on which only returns happened (net amount below 0) is no purchase; a free order (0) is one.
+
+    Returns
+    -------
+    ibis.Table
+        `customer_id`, `date`, `amount`, `number` (1 for the first purchase), `next_date` (NULL for the last).
+    """
+    days = as_table(transactions).group_by("customer_id", "date").aggregate(amount=lambda t: t["amount"].sum())
+    days = days.filter(days["amount"] >= 0)
+    by_customer = ibis.window(group_by="customer_id", order_by="date")
+    return days.mutate(
+        number=ibis.row_number().over(by_customer) + 1,
+        next_date=days["date"].lead().over(by_customer),
+    )
+
+
+def summary(
+    transactions: Table,
+    products: Table | None = None,
+    service_costs: Table | None = None,
+    *,
+    as_of: dt.date,
+    unit_days: int = 7,
+) -> ir.Table:
+    """Return what is known of each customer at the as-of date.
+
+    Parameters
+    ----------
+    transactions
+        Clean transactions; those after the as-of date are not read.
+    products
+        Their `unit_cost` times `quantity` is the cost of lines that have none of their own.
+    service_costs
+        What it cost to serve each customer.
+    as_of
+        The date of the analysis.
+    unit_days
+        Days in one unit of `recency` and `T`: weeks of 7 days, unless 1 is given.
+
+    Returns
+    -------
+    ibis.Table
+        `customer_id`; `first_purchase`, `last_purchase` (dates; NULL for those who only returned goods);
+        `purchases`; `frequency` (purchases after the first), `recency` (first to last purchase) and `T` (first
+        purchase to as-of date) as the lifetime models define them; `monetary_value` (average amount of the
+        purchases after the first, 0 without one); `revenue` (net of returns); `cost` and `profit` where costs
+        are known (profit = amount - cost - service cost, never clipped at 0); `value` (profit, else revenue).
+
+    Notes
+    -----
+    Sums are made of decimals, so they do not depend on the order of rows, and become floats at the end.
+    """
+    transactions = as_table(transactions)
+    transactions = transactions.filter(transactions["date"] <= as_of)
+    lines = _with_cost(transactions, products)
+    costs = {"cost": lambda t: t["cost"].sum()} if "cost" in lines.columns else {}
+    days = lines.group_by("customer_id", "date").aggregate(amount=lambda t: t["amount"].sum(), **costs)
+    bought = days["amount"] >= 0
+    totals = {"cost": days["cost"].sum()} if costs else {}
+    customers = days.group_by("customer_id").aggregate(
+        first_purchase=days["date"].min(where=bought),
+        last_purchase=days["date"].max(where=bought),
+        purchases=bought.sum(),
+        bought=days["amount"].sum(where=bought),
+        first_amount=days["amount"].argmin(days["date"], where=bought),
+        revenue=days["amount"].sum(),
+        **totals,
+    )
+    if service_costs is not None:
+        customers = _with_service_cost(customers, as_table(service_costs), as_of)
+    if "cost" in customers.columns:
+        customers = customers.mutate(profit=customers["revenue"] - customers["cost"])
+    frequency = ibis.greatest(customers["purchases"] - 1, 0)
+    repeated = (customers["bought"] - customers["first_amount"]).cast("float64") / frequency.nullif(0)
+    money = {c: customers[c].cast("float64") for c in ("revenue", "cost", "profit") if c in customers.columns}
+    return customers.select(
+        "customer_id",
+        "first_purchase",
+        "last_purchase",
+        "purchases",
+        frequency=frequency,
+        recency=_units(customers["first_purchase"], customers["last_purchase"], unit_days),
+        T=_units(customers["first_purchase"], ibis.literal(as_of), unit_days),
+        monetary_value=repeated.fill_null(0.0),
+        **money,
+        value=money.get("profit", money["revenue"]),
+    )
+
+
+def total_value(total: float) -> float:
+    """Return a sum of values of which shares can be told; raises `Unanswerable` if it is not above 0."""
+    if not total > 0:
+        raise Unanswerable(
+            f"The customers' values sum to {total:,.2f}; there are no shares of a total that is not above 0."
+        )
+    return float(total)
+
+
+def gap_quantiles(bought: ir.Table, *quantiles: float) -> list[int]:
+    """Return, in days, how long customers pause between two purchases: quantiles of all gaps, rounded up.
+
+    Raises `Unanswerable` if no customer has bought twice.
+    """
+    gaps = bought["next_date"].delta(bought["date"], unit="day")
+    found = bought.aggregate(**{f"q{i}": gaps.quantile(q) for i, q in enumerate(quantiles)}).to_pandas().iloc[0]
+    if found.isna().any():
+        raise Unanswerable("No customer has bought on two days, so nothing tells how long a customer usually pauses.")
+    return [math.ceil(days) for days in found]
+
+
+def has_costs(transactions: Table, products: Table | None = None, service_costs: Table | None = None) -> bool:
+    """Whether anything is known of costs, so that profit can be told from revenue."""
+    return service_costs is not None or "cost" in _with_cost(as_table(transactions), products).columns
+
+
+def lines_without_cost(transactions: Table, products: Table | None = None) -> int:
+    """Return how many transaction lines have no cost, although others have."""
+    lines = _with_cost(as_table(transactions), products, unknown=None)
+    return int(lines["cost"].isnull().sum().fill_null(0).execute()) if "cost" in lines.columns else 0
+
+
+def _with_cost(transactions: ir.Table, products: Table | None, unknown: int | None = 0) -> ir.Table:
+    """Give each line its cost: its own, else quantity × unit cost; leave `cost` out where nobody knows any."""
+    known = []
+    if "cost" in transactions.columns:
+        known.append(transactions["cost"])
+    if (
+        products is not None
+        and "unit_cost" in products.columns
+        and {"product_id", "quantity"} <= set(transactions.columns)
+    ):
+        prices = as_table(products).select(product="product_id", unit_cost="unit_cost")
+        transactions = transactions.left_join(prices, transactions["product_id"] == prices["product"])
+        known.append((transactions["quantity"] * transactions["unit_cost"].cast("float64")).cast("decimal(18, 6)"))
+    if not known:
+        return transactions
+    if unknown is not None:
+        known.append(ibis.literal(unknown))
+    return transactions.mutate(cost=ibis.coalesce(*known))
+
+
+def _with_service_cost(customers: ir.Table, service_costs: ir.Table, as_of: dt.date) -> ir.Table:
+    served = service_costs.filter(service_costs["date"] <= as_of)
+    totals = served.group_by(served_id="customer_id").aggregate(service=served["cost"].sum())
+    joined = customers.left_join(totals, customers["customer_id"] == totals["served_id"]).drop("served_id")
+    own = joined["cost"] if "cost" in joined.columns else ibis.literal(0)
+    return joined.mutate(cost=own + joined["service"].fill_null(0)).drop("service")
+
+
+def _units(start: ir.DateValue, end: ir.DateValue, unit_days: int) -> ir.FloatingValue:
+    return end.delta(start, unit="day").cast("float64") / unit_days

@@ -1,0 +1,185 @@
+"""Where each customer stands in its life with the company, and how customers move between the stages."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+import ibis
+import ibis.expr.types as ir
+import pandas as pd
+
+from crm_analysis.customers import Table, as_table, gap_quantiles, purchases
+
+NON_CUSTOMER = "non-customer"
+STAGES = ("first-time", "repeat", "loyal", "dormant", "lost")
+SILENT = ("dormant", "lost")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What separates the stages.
+
+    Attributes
+    ----------
+    dormant_after, lost_after
+        Days without a purchase after which a customer counts as dormant, and as lost.
+    loyal_from
+        Purchases that make an active customer a loyal one.
+    """
+
+    dormant_after: int
+    lost_after: int
+    loyal_from: int
+
+
+def rules(
+    transactions: Table,
+    *,
+    dormant_quantile: float = 0.80,
+    lost_quantile: float = 0.95,
+    dormant_after: int = 0,
+    lost_after: int = 0,
+    loyal_from: int = 4,
+) -> Rules:
+    """Return the rules of the stages, measured on how long customers pause between two purchases.
+
+    Parameters
+    ----------
+    transactions
+        Clean transactions up to the as-of date.
+    dormant_quantile, lost_quantile
+        The quantiles of the gaps between purchases past which a customer is dormant, and lost.
+    dormant_after, lost_after
+        Days that replace the measured ones; 0 to measure.
+    loyal_from
+        Purchases that make a customer loyal; at least 3, because 2 make a repeat customer.
+
+    Raises
+    ------
+    Unanswerable
+        Days are not given and no customer has bought twice, so that there is no gap to measure.
+    """
+    if loyal_from < 3:
+        raise ValueError(f"loyal_from must be at least 3 purchases, not {loyal_from}")
+    if not 0 < dormant_quantile <= lost_quantile < 1:
+        raise ValueError(
+            f"0 < dormant_quantile <= lost_quantile < 1 must hold, not {dormant_quantile}, {lost_quantile}"
+        )
+    if not (dormant_after and lost_after):
+        measured = gap_quantiles(purchases(transactions), dormant_quantile, lost_quantile)
+        dormant_after, lost_after = dormant_after or measured[0], lost_after or measured[1]
+    if not 0 < dormant_after <= lost_after:
+        raise ValueError(f"a customer is dormant before being lost, not after {dormant_after} and {lost_after} days")
+    return Rules(dormant_after, lost_after, loyal_from)
+
+
+def month_ends(first: dt.date, last: dt.date) -> list[dt.date]:
+    """Return the ends of the months from the first date to the last; a month that has not ended is left out."""
+    return [end.date() for end in pd.date_range(first, last, freq="ME")]
+
+
+def stages(transactions: Table, dates: list[dt.date], rules: Rules) -> ir.Table:
+    """Return the stage of every customer at each of the dates.
+
+    Someone is a customer from the first purchase on. With up to `dormant_after` days since the last purchase, a
+    customer is `first-time` (one purchase so far), `repeat` or `loyal`; up to `lost_after` days `dormant`; then `lost`.
+
+    Returns
+    -------
+    ibis.Table
+        `customer_id`, `date`, `stage`, `purchases` (so far), `silence` (days since the last purchase): exactly one
+        row per date and customer who has bought by then.
+    """
+    bought = purchases(as_table(transactions))
+    ends = ibis.memtable(pd.DataFrame({"at": pd.to_datetime(dates)})).mutate(at=ibis._["at"].cast("date"))
+    panel = bought.inner_join(
+        ends,
+        [bought["date"] <= ends["at"], bought["next_date"].isnull() | (bought["next_date"] > ends["at"])],
+    )
+    panel = panel.mutate(silence=panel["at"].delta(panel["date"], unit="day"))
+    stage = ibis.cases(
+        (panel["silence"] > rules.lost_after, "lost"),
+        (panel["silence"] > rules.dormant_after, "dormant"),
+        (panel["number"] == 1, "first-time"),
+        (panel["number"] < rules.loyal_from, "repeat"),
+        else_="loyal",
+    )
+    return panel.select("customer_id", date="at", stage=stage, purchases="number", silence="silence")
+
+
+def counts(staged: Table) -> pd.DataFrame:
+    """Return how many customers were in each stage at each date: `date`, `stage`, `customers`; none left out."""
+    table = as_table(staged)
+    found = table.group_by("date", "stage").aggregate(customers=table.count()).to_pandas()
+    wide = found.pivot(index="date", columns="stage", values="customers").reindex(columns=list(STAGES))
+    long = wide.fillna(0).astype(int).stack().rename("customers").rename_axis(["date", "stage"]).reset_index()
+    return long.assign(date=pd.to_datetime(long["date"]))
+
+
+def transitions(staged: Table) -> pd.DataFrame:
+    """Return how many customers went from each stage to each between consecutive dates.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `date` (the later one), `stage_before` (`non-customer` for those who joined in between), `stage_now`,
+        `customers`. For each date, the customers that left a stage sum to those who were in it.
+    """
+    table = as_table(staged)
+    before = table["stage"].lag().over(ibis.window(group_by="customer_id", order_by="date"))
+    moved = table.mutate(stage_before=before.fill_null(NON_CUSTOMER))
+    counted = moved.group_by("date", "stage_before", stage_now="stage").aggregate(customers=moved.count())
+    first = table["date"].min().as_table().to_pandas().iloc[0, 0]
+    frame = counted.to_pandas()
+    frame = frame[pd.to_datetime(frame["date"]) > pd.Timestamp(first)]  # before the first date nothing is known
+    order = [NON_CUSTOMER, *STAGES]
+    frame = frame.sort_values(
+        ["date", "stage_before", "stage_now"],
+        key=lambda column: column if column.name == "date" else column.map(order.index),
+        ignore_index=True,
+    )
+    return frame.assign(date=pd.to_datetime(frame["date"]))
+
+
+def probabilities(moved: pd.DataFrame) -> pd.DataFrame:
+    """Return how likely a customer of each stage is to be in each stage one step later.
+
+    Parameters
+    ----------
+    moved
+        `transitions`, of one or several dates; those of several are pooled.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `stage_before`, `stage_now`, `customers`, `probability`; the probabilities of each `stage_before` sum to 1.
+        Joining has no probability, because nobody knows how many could have joined.
+    """
+    inside = moved[moved["stage_before"] != NON_CUSTOMER]
+    pooled = inside.groupby(["stage_before", "stage_now"], sort=False)["customers"].sum().reset_index()
+    total = pooled.groupby("stage_before")["customers"].transform("sum")
+    return pooled.assign(probability=pooled["customers"] / total)
+
+
+def flows(moved: pd.DataFrame) -> pd.DataFrame:
+    """Return, for each date, how many customers joined, were won back, fell silent and were lost.
+
+    Won back: dormant or lost before, active now. Fell silent: active before, dormant or lost now. Lost: was not lost
+    before, is lost now.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `date`, `joined`, `won_back`, `fell_silent`, `lost`: customers.
+    """
+    before, now = moved["stage_before"], moved["stage_now"]
+    joins = before == NON_CUSTOMER
+    events = {
+        "joined": joins,
+        "won_back": before.isin(SILENT) & ~now.isin(SILENT),
+        "fell_silent": ~joins & ~before.isin(SILENT) & now.isin(SILENT),
+        "lost": (before != "lost") & (now == "lost"),
+    }
+    counted = {name: moved["customers"].where(is_event, 0) for name, is_event in events.items()}
+    return pd.DataFrame({"date": moved["date"], **counted}).groupby("date", as_index=False).sum()
