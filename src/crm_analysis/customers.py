@@ -11,6 +11,7 @@ import ibis.expr.types as ir
 import pandas as pd
 
 from crm_analysis.errors import Unanswerable
+from crm_analysis.intake import MONEY_TYPE
 
 Table: TypeAlias = ir.Table | pd.DataFrame
 
@@ -20,17 +21,27 @@ def as_table(table: Table) -> ir.Table:
     return ibis.memtable(table) if isinstance(table, pd.DataFrame) else table
 
 
+def exact_sum(money: ir.NumericValue) -> ir.NumericValue:
+    """Return a sum of money made of decimals, so that the order of rows does not change its last digit."""
+    return money.cast("decimal(38, 6)").sum()
+
+
 def purchases(transactions: Table) -> ir.Table:
     """Return every purchase: all of a customer's lines on one day, together.
 
     A day on which only returns happened (net amount below 0) is no purchase; a free order (0) is one.
+
+    Parameters
+    ----------
+    transactions
+        Clean transactions up to the as-of date.
 
     Returns
     -------
     ibis.Table
         `customer_id`, `date`, `amount`, `number` (1 for the first purchase), `next_date` (NULL for the last).
     """
-    days = as_table(transactions).group_by("customer_id", "date").aggregate(amount=lambda t: t["amount"].sum())
+    days = _lines(transactions, "amount").group_by("customer_id", "date").aggregate(amount=lambda t: t["amount"].sum())
     days = days.filter(days["amount"] >= 0)
     by_customer = ibis.window(group_by="customer_id", order_by="date")
     return days.mutate(
@@ -54,9 +65,10 @@ def summary(
     transactions
         Clean transactions; those after the as-of date are not read.
     products
-        Their `unit_cost` times `quantity` is the cost of lines that have none of their own.
+        Their `unit_cost` times `quantity` is the cost of lines that have none of their own; one row per product.
     service_costs
-        What it cost to serve each customer.
+        What it cost to serve each customer; those after the as-of date are not read. See
+        `unassigned_service_cost` for the costs of those who have no transaction.
     as_of
         The date of the analysis.
     unit_days
@@ -65,19 +77,18 @@ def summary(
     Returns
     -------
     ibis.Table
-        `customer_id`; `first_purchase`, `last_purchase` (dates; NULL for those who only returned goods);
-        `purchases`; `frequency` (purchases after the first), `recency` (first to last purchase) and `T` (first
-        purchase to as-of date) as the lifetime models define them; `monetary_value` (average amount of the
-        purchases after the first, 0 without one); `revenue` (net of returns); `cost` and `profit` where costs
-        are known (profit = amount - cost - service cost, never clipped at 0); `value` (profit, else revenue).
+        One row per customer with a transaction: `customer_id`; `first_purchase`, `last_purchase` (dates; NULL for
+        those who only returned goods); `purchases`; `frequency` (purchases after the first), `recency` (first to
+        last purchase) and `T` (first purchase to as-of date) as the lifetime models define them; `monetary_value`
+        (average amount of the purchases after the first, 0 without one); `revenue` (net of returns); `cost` and
+        `profit` where costs are known (profit = amount - cost - service cost, never clipped at 0); `value` (profit,
+        else revenue).
 
     Notes
     -----
     Sums are made of decimals, so they do not depend on the order of rows, and become floats at the end.
     """
-    transactions = as_table(transactions)
-    transactions = transactions.filter(transactions["date"] <= as_of)
-    lines = _with_cost(transactions, products)
+    lines = _with_cost(_lines(transactions, "amount", "cost", until=as_of), products)
     costs = {"cost": lambda t: t["cost"].sum()} if "cost" in lines.columns else {}
     days = lines.group_by("customer_id", "date").aggregate(amount=lambda t: t["amount"].sum(), **costs)
     bought = days["amount"] >= 0
@@ -85,14 +96,14 @@ def summary(
     customers = days.group_by("customer_id").aggregate(
         first_purchase=days["date"].min(where=bought),
         last_purchase=days["date"].max(where=bought),
-        purchases=bought.sum(),
+        purchases=days["date"].count(where=bought),
         bought=days["amount"].sum(where=bought),
         first_amount=days["amount"].argmin(days["date"], where=bought),
         revenue=days["amount"].sum(),
         **totals,
     )
     if service_costs is not None:
-        customers = _with_service_cost(customers, as_table(service_costs), as_of)
+        customers = _with_service_cost(customers, _lines(service_costs, "cost", until=as_of))
     if "cost" in customers.columns:
         customers = customers.mutate(profit=customers["revenue"] - customers["cost"])
     frequency = ibis.greatest(customers["purchases"] - 1, 0)
@@ -114,7 +125,9 @@ def summary(
 
 def total_value(total: float) -> float:
     """Return a sum of values of which shares can be told; raises `Unanswerable` if it is not above 0."""
-    if not total > 0:
+    if pd.isna(total):
+        raise Unanswerable("There are no customers, so there are no shares of their value.")
+    if total <= 0:
         raise Unanswerable(
             f"The customers' values sum to {total:,.2f}; there are no shares of a total that is not above 0."
         )
@@ -130,7 +143,7 @@ def gap_quantiles(bought: ir.Table, *quantiles: float) -> list[int]:
     found = bought.aggregate(**{f"q{i}": gaps.quantile(q) for i, q in enumerate(quantiles)}).to_pandas().iloc[0]
     if found.isna().any():
         raise Unanswerable("No customer has bought on two days, so nothing tells how long a customer usually pauses.")
-    return [math.ceil(days) for days in found]
+    return [math.ceil(round(days, 6)) for days in found]  # 7.0000000001 days are 7
 
 
 def has_costs(transactions: Table, products: Table | None = None, service_costs: Table | None = None) -> bool:
@@ -142,6 +155,21 @@ def lines_without_cost(transactions: Table, products: Table | None = None) -> in
     """Return how many transaction lines have no cost, although others have."""
     lines = _with_cost(as_table(transactions), products, unknown=None)
     return int(lines["cost"].isnull().sum().fill_null(0).execute()) if "cost" in lines.columns else 0
+
+
+def unassigned_service_cost(transactions: Table, service_costs: Table, *, as_of: dt.date) -> float:
+    """Return what it cost, by the as-of date, to serve those who have no transaction: it is in nobody's profit."""
+    served = _lines(service_costs, "cost", until=as_of)
+    others = served.anti_join(_lines(transactions, until=as_of), "customer_id")
+    return float(others.aggregate(cost=others["cost"].sum().fill_null(0).cast("float64")).to_pandas()["cost"].iloc[0])
+
+
+def _lines(table: Table, *money: str, until: dt.date | None = None) -> ir.Table:
+    """Return dated lines up to a date, with days as dates and money as decimals, as clean tables have them."""
+    table = as_table(table)
+    exact = {column: table[column].cast(MONEY_TYPE) for column in money if column in table.columns}
+    table = table.mutate(date=table["date"].cast("date"), **exact)
+    return table if until is None else table.filter(table["date"] <= until)
 
 
 def _with_cost(transactions: ir.Table, products: Table | None, unknown: int | None = 0) -> ir.Table:
@@ -156,7 +184,7 @@ def _with_cost(transactions: ir.Table, products: Table | None, unknown: int | No
     ):
         prices = as_table(products).select(product="product_id", unit_cost="unit_cost")
         transactions = transactions.left_join(prices, transactions["product_id"] == prices["product"])
-        known.append((transactions["quantity"] * transactions["unit_cost"].cast("float64")).cast("decimal(18, 6)"))
+        known.append((transactions["quantity"] * transactions["unit_cost"].cast("float64")).cast(MONEY_TYPE))
     if not known:
         return transactions
     if unknown is not None:
@@ -164,9 +192,8 @@ def _with_cost(transactions: ir.Table, products: Table | None, unknown: int | No
     return transactions.mutate(cost=ibis.coalesce(*known))
 
 
-def _with_service_cost(customers: ir.Table, service_costs: ir.Table, as_of: dt.date) -> ir.Table:
-    served = service_costs.filter(service_costs["date"] <= as_of)
-    totals = served.group_by(served_id="customer_id").aggregate(service=served["cost"].sum())
+def _with_service_cost(customers: ir.Table, service_costs: ir.Table) -> ir.Table:
+    totals = service_costs.group_by(served_id="customer_id").aggregate(service=service_costs["cost"].sum())
     joined = customers.left_join(totals, customers["customer_id"] == totals["served_id"]).drop("served_id")
     own = joined["cost"] if "cost" in joined.columns else ibis.literal(0)
     return joined.mutate(cost=own + joined["service"].fill_null(0)).drop("service")

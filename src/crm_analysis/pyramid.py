@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate
 
 import ibis
@@ -9,14 +10,14 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
-from crm_analysis.customers import Table, as_table, total_value
+from crm_analysis.customers import Table, as_table, exact_sum, total_value
 
 TIERS = ("important", "major", "ordinary", "small")
 SHARES = (0.01, 0.19, 0.30, 0.50)
 NOT_YET = "not yet a customer"
 
 
-def tiers(customers: Table, shares: tuple[float, ...] = SHARES) -> ir.Table:
+def tiers(customers: Table, shares: Sequence[float] = SHARES) -> ir.Table:
     """Return the customers with the tier that each belongs to.
 
     A customer's tier follows from the share of customers worth strictly more: below 1 % more makes an important
@@ -34,7 +35,7 @@ def tiers(customers: Table, shares: tuple[float, ...] = SHARES) -> ir.Table:
     ibis.Table
         The customers' columns and `tier`.
     """
-    if len(shares) != len(TIERS) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-9:
+    if len(shares) != len(TIERS) or min(shares) < 0 or not abs(sum(shares) - 1) <= 1e-9:
         raise ValueError(f"the shares of the {len(TIERS)} tiers must be at least 0 and sum to 1, not {list(shares)}")
     table = as_table(customers)
     worth_more = ibis.rank().over(order_by=ibis.desc("value"))
@@ -59,7 +60,7 @@ def sizes(tiered: Table) -> pd.DataFrame:
     table = as_table(tiered)
     found = (
         table.group_by("tier")
-        .aggregate(customers=table.count(), value=table["value"].sum(), least=table["value"].min())
+        .aggregate(customers=table.count(), value=exact_sum(table["value"]).cast("float64"), least=table["value"].min())
         .to_pandas()
         .set_index("tier")
         .reindex(TIERS)
@@ -85,7 +86,7 @@ def changes(before: Table, now: Table) -> ir.Table:
     Parameters
     ----------
     before, now
-        Tiered customers (see `tiers`) at two dates.
+        Tiered customers (see `tiers`) at two dates; who was a customer before is one now.
 
     Returns
     -------
@@ -109,9 +110,38 @@ def moves(changed: Table) -> pd.DataFrame:
     """Return how many customers went from each tier to each: `tier_before`, `tier_now`, `customers`, `value_now`."""
     table = as_table(changed)
     counted = table.group_by("tier_before", "tier_now").aggregate(
-        customers=table.count(), value_now=table["value_now"].sum()
+        customers=table.count(), value_now=exact_sum(table["value_now"]).cast("float64")
     )
     order = [*TIERS, NOT_YET]
     return counted.to_pandas().sort_values(
         ["tier_before", "tier_now"], key=lambda tier: tier.map(order.index), ignore_index=True
     )
+
+
+def directions(moved: pd.DataFrame) -> dict[str, int]:
+    """Return how many customers rose to a higher tier, fell to a lower one, stayed and joined (see `moves`)."""
+    before = moved["tier_before"].map([*TIERS, NOT_YET].index)
+    now = moved["tier_now"].map(TIERS.index)
+    joined = moved["tier_before"] == NOT_YET
+    ways = {"rose": (now < before) & ~joined, "fell": now > before, "stayed": now == before, "joined": joined}
+    return {way: int(moved["customers"].where(went, 0).sum()) for way, went in ways.items()}
+
+
+def fallen(changed: Table) -> ir.Table:
+    """Return the customers who were important or major and are now in a lower tier, the most valuable first.
+
+    Parameters
+    ----------
+    changed
+        See `changes`.
+
+    Returns
+    -------
+    ibis.Table
+        Its columns and `growth`, the value that each has added since.
+    """
+    table = as_table(changed)
+    was, key = table["tier_before"], table["tier_before"].isin(TIERS[:2])
+    lower = ((was == TIERS[0]) & (table["tier_now"] != TIERS[0])) | table["tier_now"].isin(TIERS[2:])
+    fell = table.filter(key & lower).mutate(growth=table["value_now"] - table["value_before"])
+    return fell.order_by(ibis.desc("value_before"), ibis.asc("customer_id"))

@@ -1,0 +1,98 @@
+"""The command line: `crm-analysis report` and `crm-analysis example`."""
+
+from __future__ import annotations
+
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from crm_analysis.errors import InputError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Example = StrEnum("Example", ["cdnow"])
+
+
+@app.callback()
+def main() -> None:
+    """Understand a customer base from its transaction log."""
+
+
+@app.command()
+def report(
+    dataset: Annotated[Path, typer.Argument(help="The dataset's TOML.", metavar="DATASET.toml")],
+    as_of: Annotated[
+        str, typer.Option(help="Date of the analysis; default: the TOML's, or the last in the data.")
+    ] = "",
+    only: Annotated[str, typer.Option(help="Notebooks to run, by name, with commas between.", metavar="NAME,…")] = "",
+    out: Annotated[Path, typer.Option(help="Folder of all reports.", metavar="DIR")] = Path("reports"),
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Another value for a notebook's parameter.", metavar="NOTEBOOK.PARAM=VALUE"),
+    ] = None,
+) -> None:
+    """Render a dataset's report and print the path of its index page."""
+    from crm_analysis.report import ReportFailed, notebooks, publish
+
+    try:
+        names = [name.strip() for name in only.split(",") if name.strip()]
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        ) as bar:
+            task = bar.add_task("notebooks", total=len(names) or len(notebooks()))
+
+            def done(name: str, state: str, seconds: float) -> None:
+                bar.advance(task)
+                console.print(f"{name}: {state} in {seconds:.1f} s", markup=False)
+
+            index = publish(dataset, as_of=as_of, only=names, out=out, settings=_settings(set_ or []), progress=done)
+    except InputError as error:
+        _fail(str(error), 2)
+    except ReportFailed as error:
+        _fail(str(error), 1)
+    else:
+        print(index)
+
+
+@app.command()
+def example(
+    name: Annotated[Example, typer.Argument(help="The example.")],
+    out: Annotated[Path, typer.Option(help="Folder to write to.", metavar="DIR")] = Path("data"),
+) -> None:
+    """Write the data of an example as plain CSV."""
+    from crm_analysis.examples import EXAMPLES
+
+    print(EXAMPLES[name.value](out))
+
+
+def _settings(given: list[str]) -> dict[str, dict[str, Any]]:
+    """Return `NOTEBOOK.PARAM=VALUE` as nested parameters; a value is read as TOML, else taken as text."""
+    settings: dict[str, dict[str, Any]] = {}
+    for setting in given:
+        key, equals, text = setting.partition("=")
+        notebook, dot, parameter = key.partition(".")
+        if not (equals and dot and notebook and parameter):
+            raise InputError(f"--set {setting}: write NOTEBOOK.PARAM=VALUE")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        settings.setdefault(notebook, {})[parameter] = value
+    return settings
+
+
+def _fail(message: str, status: int) -> None:
+    console.print(f"crm-analysis: {message}", style="red" if console.is_terminal else "", markup=False)
+    raise typer.Exit(status)

@@ -1,0 +1,31 @@
+"""What each customer will probably still buy, and what that is worth."""
+
+from crm_analysis.lifetime.fitting import (
+    fit_purchases,
+    fit_spend,
+    histories,
+    parameters,
+    spend_correlation,
+    spend_histories,
+)
+from crm_analysis.lifetime.holdout import errors, holdout, holdout_by_frequency, split_date, tracking
+from crm_analysis.lifetime.value import alive_bands, at_risk, average_margin, totals, value
+
+__all__ = [
+    "alive_bands",
+    "at_risk",
+    "average_margin",
+    "errors",
+    "fit_purchases",
+    "fit_spend",
+    "histories",
+    "holdout",
+    "holdout_by_frequency",
+    "parameters",
+    "spend_correlation",
+    "spend_histories",
+    "split_date",
+    "totals",
+    "tracking",
+    "value",
+]

@@ -1,0 +1,67 @@
+"""Lists of customers as files: XLSX with typed columns, and CSV; no cell of them is ever a formula."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import xlsxwriter
+
+# What a spreadsheet would take for a formula at the beginning of a cell.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+Column = dict[str, str]  # `name` and `unit`
+
+
+def write_xlsx(path: Path, title: str, columns: list[Column], rows: list[list[Any]]) -> None:
+    """Write a sheet with a frozen header, filters and a format for each column's unit; text stays text."""
+    with xlsxwriter.Workbook(path, {"strings_to_formulas": False, "strings_to_urls": False}) as book:
+        sheet = book.add_worksheet("List")
+        book.set_properties({"title": title})
+        head = book.add_format({"bold": True, "bottom": 1})
+        formats = [book.add_format({"num_format": _number_format(column["unit"])}) for column in columns]
+        for at, column in enumerate(columns):
+            sheet.write_string(0, at, heading(**column), head)
+            longest = max((len(str(row[at])) for row in rows[:200]), default=0)
+            sheet.set_column(at, at, min(max(len(heading(**column)), longest) + 3, 60))
+        for line, row in enumerate(rows, 1):
+            for at, cell in enumerate(row):
+                if cell is None:
+                    continue
+                if columns[at]["unit"] == "date":
+                    sheet.write_datetime(line, at, dt.datetime.fromisoformat(cell), formats[at])
+                elif isinstance(cell, str):
+                    sheet.write_string(line, at, cell)
+                else:
+                    sheet.write(line, at, cell, formats[at])
+        sheet.freeze_panes(1, 0)
+        if columns:
+            sheet.autofilter(0, 0, len(rows), len(columns) - 1)
+
+
+def write_csv(path: Path, columns: list[Column], rows: list[list[Any]]) -> None:
+    """Write UTF-8 with a byte order mark, as Excel expects; text that looks like a formula gets an apostrophe."""
+    with path.open("w", encoding="utf-8-sig", newline="") as out:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow([_harmless(column["name"]) for column in columns])
+        writer.writerows([[_harmless(cell) for cell in row] for row in rows])
+
+
+def _harmless(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell
+
+
+def heading(name: str, unit: str) -> str:
+    """Write a column's name with its unit, unless the cells themselves show it."""
+    return name.replace("_", " ") + (f" ({unit})" if unit not in ("", "date", "share", "customers") else "")
+
+
+def _number_format(unit: str) -> str:
+    if unit == "date":
+        return "yyyy-mm-dd"
+    if unit == "share":
+        return "0.0%"
+    if len(unit) == 3 and unit.isupper():
+        return "#,##0.00"
+    return "General"

@@ -1,0 +1,222 @@
+"""What a notebook publishes: findings, figures, charts, tables and lists of customers.
+
+Each verb displays something for the reader and, with it, the same facts as data. A report reads them from the
+executed notebook, so there is no second channel, and in JupyterLab a notebook shows what its page will show.
+"""
+
+from __future__ import annotations
+
+import base64
+import builtins
+import datetime as dt
+import html
+import io
+import math
+import platform
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import ibis.expr.types as ir
+import numpy as np
+import pandas as pd
+from IPython import get_ipython
+from IPython.display import display
+
+from crm_analysis import lists
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from crm_analysis.dataset import Dataset
+
+MIME = "application/vnd.crm-analysis+json"
+SHOWN = 10  # rows of a list that stand on the page; all are in its files
+LISTED = 10_000  # rows of a list that leave the engine
+DOTS_PER_INCH = 150
+
+
+def finding(sentence: str) -> None:
+    """Publish what was found, in one sentence with its numbers."""
+    _publish(f'<p class="finding">{html.escape(sentence)}</p>', {"finding": sentence})
+
+
+def figure(
+    key: str, value: float | int | str | None, *, unit: str = "", label: str = "", headline: bool = False
+) -> None:
+    """Publish a key figure.
+
+    Parameters
+    ----------
+    key
+        Its name in the report's manifest, the notebook's name first: `pareto.top20_share`.
+    value
+        A number, an ISO date or None; not a number (NaN) becomes None.
+    unit
+        `share`, a currency's code, or what is counted (`customers`, `weeks`); see `written`.
+    label
+        What the figure means, in a few words; by default made from the key.
+    headline
+        The figure also stands at the top of the report's index.
+    """
+    value = _plain(value)
+    label = label or key.split(".", 1)[-1].replace(".", " ").replace("_", " ")
+    shown = f'<div class="tile"><b>{html.escape(written(value, unit))}</b> <span>{html.escape(label)}</span></div>'
+    _publish(shown, {"figure": {"key": key, "value": value, "unit": unit, "label": label, "headline": headline}})
+
+
+def chart(figure: Figure, alt: str) -> None:
+    """Publish a chart with its alternative text: what it shows to those who do not see it."""
+    if not alt.strip():
+        raise ValueError("a chart needs an alternative text")
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=DOTS_PER_INCH, facecolor="white")
+    width = round(figure.get_figwidth() * 96)
+    bundle = {"image/png": base64.b64encode(png.getvalue()).decode(), "text/plain": alt}
+    display(bundle, raw=True, metadata={"image/png": {"alt": alt, "width": width}})
+
+
+def table(frame: pd.DataFrame, *, units: dict[str, str] | None = None, caption: str = "") -> None:
+    """Publish a small table as evidence; `units` says how each column is written."""
+    _publish(_html_table(frame, units or {}, caption), {})
+
+
+def list(
+    name: str, customers: ir.Table | pd.DataFrame, *, action: str, title: str, units: dict[str, str] | None = None
+) -> None:
+    """Publish a list of customers on whom somebody is to act, in the order given.
+
+    Parameters
+    ----------
+    name
+        The name of its files beside the page: letters, digits and underscores.
+    customers
+        One row per customer, the most important first. Of more than 10,000 rows the first 10,000 are listed, and
+        the page says so.
+    action
+        What to do with them: "Call …", "Visit …".
+    title
+        Who they are, in a few words.
+    units
+        How columns are written (see `written`).
+    """
+    if not name.isidentifier():
+        raise ValueError(f"a list's name is made of letters, digits and underscores, not '{name}'")
+    units = units or {}
+    total = int(customers.count().execute()) if isinstance(customers, ir.Table) else len(customers)
+    frame = customers.limit(LISTED).to_pandas() if isinstance(customers, ir.Table) else customers.head(LISTED)
+    rows = [[_plain(cell) for cell in row] for row in frame.itertuples(index=False)]
+    columns = [
+        {"name": column, "unit": units.get(column, "date" if _is_date(frame[column]) else "")}
+        for column in frame.columns
+    ]
+    count = f"{total:,} customers" if total != 1 else "1 customer"
+    if total > SHOWN:
+        count += f"; the first {SHOWN} are shown"
+    if total > LISTED:
+        count += f", the first {LISTED:,} are in the files"
+    shown = (
+        f'<section class="list"><h3>{html.escape(title)}</h3>'
+        f'<p class="action">{html.escape(action)}</p><p class="count">{count}.</p>'
+        f"{_html_table(frame.head(SHOWN), units, '') if len(frame) else ''}"
+        f"<!-- files of {name} --></section>"
+    )
+    listed = {"name": name, "title": title, "action": action, "total": total, "columns": columns, "rows": rows}
+    _publish(shown, {"list": listed})
+
+
+def close(data: Dataset) -> None:
+    """End a notebook: say how its numbers came about, and mark it as finished for the report."""
+    names = get_ipython().user_ns
+    parameters = {name: _plain(names[name]) for name in names.get("__annotations__", {}) if name in names}
+    first, last = data.period
+    facts = {
+        "Data": f"{data.title}: transactions from {first} to {last}, fingerprint {data.fingerprint}",
+        "As-of date": f"{data.as_of}; nothing after it was read",
+        "Value of a customer": f"{data.value_name}, in {data.currency}",
+        "Parameters": ", ".join(f"{name} = {value!r}" for name, value in parameters.items()),
+        "Versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
+    }
+    rows = "".join(f"<dt>{html.escape(term)}</dt><dd>{html.escape(text)}</dd>" for term, text in facts.items())
+    shown = f'<details class="computed"><summary>How this was computed</summary><dl>{rows}</dl></details>'
+    _publish(shown, {"closed": {"fingerprint": data.fingerprint, "as_of": str(data.as_of), "parameters": parameters}})
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what computes the numbers."""
+    packages = ("crm-analysis", "duckdb", "ibis-framework", "lifetimes", "numpy", "pandas", "scipy", "scikit-learn")
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+
+
+def written(value: Any, unit: str = "") -> str:
+    """Write a value for a reader: `share` as a percentage, a currency's code before the amount, counts with commas."""
+    if value is None or (isinstance(value, float) and math.isnan(value)) or value is pd.NaT:
+        return "–"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dt.date):
+        return value.isoformat()[:10]
+    if unit == "share":
+        return f"{value:.1%}"
+    if len(unit) == 3 and unit.isupper():
+        return f"{unit} {value:,.0f}" if abs(value) >= 1000 else f"{unit} {value:,.2f}"
+    number = f"{value:,.0f}" if float(value).is_integer() and abs(value) < 2**53 else f"{value:,.3g}"
+    if abs(value) >= 100:
+        number = f"{value:,.0f}"
+    return f"{number} {unit}".rstrip() if unit not in ("", "customers", "rows", "index") else number
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON knows it: a plain number, text, truth or None."""
+    if value is None or value is pd.NaT or value is pd.NA:
+        return None
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dt.date):
+        return value.isoformat()[:10]
+    if isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, tuple | builtins.list):
+        return [_plain(part) for part in value]
+    return str(value)
+
+
+def _is_date(column: pd.Series) -> bool:
+    return pd.api.types.infer_dtype(column, skipna=True) in ("date", "datetime", "datetime64")
+
+
+def _html_table(frame: pd.DataFrame, units: dict[str, str], caption: str) -> str:
+    """Write a table whose headings carry the units, numbers aligned and with equal decimals in each column."""
+    numeric = {name for name in frame.columns if pd.api.types.is_numeric_dtype(frame[name])}
+    headings = [html.escape(lists.heading(name, units.get(name, ""))) for name in frame.columns]
+    heads = "".join(
+        f'<th scope="col"{" class=n" if name in numeric else ""}>{text}</th>'
+        for name, text in zip(frame.columns, headings, strict=True)
+    )
+    columns = [_cells(frame[name], units.get(name, ""), name in numeric) for name in frame.columns]
+    rows = "".join(f"<tr>{''.join(cells)}</tr>" for cells in zip(*columns, strict=True))
+    title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(caption or "table")}">'
+        f"<table>{title}<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _cells(column: pd.Series, unit: str, numeric: bool) -> builtins.list[str]:
+    """Write the cells of one column."""
+    if not numeric:
+        texts = [written(value if isinstance(value, dt.date) else _plain(value)) for value in column]
+        kind = " class=d" if _is_date(column) else ""
+        return [f"<td{kind}>{html.escape(text if len(text) <= 60 else text[:59] + '…')}</td>" for text in texts]
+    largest = column.abs().max()
+    whole = pd.api.types.is_integer_dtype(column) or largest >= 1000
+    form = ".1%" if unit == "share" else ",.0f" if whole else ",.1f" if largest >= 100 else ",.2f" if unit else ",.3f"
+    return [f"<td class=n>{written(None) if pd.isna(value) else format(value, form)}</td>" for value in column]
+
+
+def _publish(shown: str, data: dict[str, Any]) -> None:
+    bundle: dict[str, Any] = {"text/html": shown}
+    display(bundle | ({MIME: data} if data else {}), raw=True)

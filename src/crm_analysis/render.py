@@ -1,0 +1,167 @@
+"""Executes one notebook and turns what it published into a page; writes the index of a report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import nbformat
+
+from crm_analysis import lists
+from crm_analysis.errors import Unanswerable
+from crm_analysis.page import MIME, written
+
+TEMPLATES = Path(__file__).parent / "templates"
+ERROR_CELL = "papermill-error-cell-tag"  # papermill's own remarks in a notebook that raised
+
+
+@dataclass
+class Published:
+    """What an executed notebook holds for a report."""
+
+    notebook: nbformat.NotebookNode
+    title: str
+    findings: list[str] = field(default_factory=list)
+    figures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    lists: list[dict[str, Any]] = field(default_factory=list)
+    errors: list[tuple[str, str]] = field(default_factory=list)
+    fingerprint: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def unanswerable(self) -> str:
+        """Why the data hold no answer to the notebook's question, if that is how it ended."""
+        return self.errors[-1][1] if self.errors and self.errors[-1][0] == Unanswerable.__name__ else ""
+
+    def failure(self, fingerprint: str) -> str:
+        """Return why the notebook must not be published: papermill's word alone is no proof that it ran to its end."""
+        if unexpected := [error for error in self.errors if error[0] != Unanswerable.__name__]:
+            return ": ".join(unexpected[0])
+        if self.unanswerable:
+            return ""
+        if not self.fingerprint:
+            return "it did not reach its last cell, page.close(data)"
+        if self.fingerprint != fingerprint:
+            return "the data changed while the report was made; run it again"
+        return ""
+
+
+def execute(notebook: Path, executed: Path, parameters: dict[str, Any], cell_timeout: int) -> str:
+    """Execute a notebook in a kernel of its own; return what went wrong, in one line, or nothing."""
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from papermill import PapermillExecutionError, execute_notebook
+
+    try:
+        execute_notebook(
+            str(notebook),
+            str(executed),
+            parameters,
+            kernel_name="python3",
+            cwd=str(notebook.parent),
+            progress_bar=False,
+            execution_timeout=cell_timeout,
+            extra_arguments=["--log-level=ERROR"],  # the kernel's own remarks would stand in the scheduler's log
+        )
+    except PapermillExecutionError as error:
+        if error.ename == Unanswerable.__name__:
+            return ""
+        return f"{error.ename}: {_line(error.evalue)} (in cell {error.cell_index})"
+    except CellTimeoutError:
+        return f"a cell ran longer than its limit of {cell_timeout} seconds (cell_timeout in the dataset's TOML)"
+    except DeadKernelError:
+        return "its kernel died (out of memory, or the process was ended)"
+    except Exception as error:
+        return f"{type(error).__name__}: {_line(str(error))}"
+    return ""
+
+
+def read(executed: Path) -> Published:
+    """Collect what an executed notebook published."""
+    notebook = nbformat.read(executed, as_version=4)
+    notebook.cells = [cell for cell in notebook.cells if ERROR_CELL not in cell.metadata.get("tags", [])]
+    headings = [cell.source for cell in notebook.cells if cell.cell_type == "markdown" and cell.source.startswith("# ")]
+    published = Published(notebook, headings[0].splitlines()[0][2:].strip() if headings else executed.stem)
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
+        if output.output_type == "error":
+            published.errors.append((output.ename, output.evalue))
+        data = output.get("data", {}).get(MIME, {})
+        if "finding" in data:
+            published.findings.append(data["finding"])
+        if "figure" in data:
+            published.figures[data["figure"].pop("key")] = data["figure"]
+        if "list" in data:
+            published.lists.append(data["list"])
+        if "closed" in data:
+            published.fingerprint = data["closed"]["fingerprint"]
+            published.parameters = data["closed"]["parameters"]
+    return published
+
+
+def write_lists(published: list[dict[str, Any]], folder: Path, page: str) -> list[dict[str, Any]]:
+    """Write each list as XLSX and CSV; return what the report says of them."""
+    written_lists = []
+    for listed in published:
+        files = [f"{page}_{listed['name']}.{suffix}" for suffix in ("xlsx", "csv")]
+        lists.write_xlsx(folder / files[0], listed["title"], listed["columns"], listed["rows"])
+        lists.write_csv(folder / files[1], listed["columns"], listed["rows"])
+        described = {key: listed[key] for key in ("name", "title", "action", "total")}
+        written_lists.append(described | {"files": [f"lists/{file}" for file in files]})
+    return written_lists
+
+
+def html(notebook: nbformat.NotebookNode, page_lists: list[dict[str, Any]], heading: dict[str, str]) -> str:
+    """Return the page of an executed notebook: one file without code, scripts or anything outside itself."""
+    from nbconvert import HTMLExporter
+
+    exporter = HTMLExporter(
+        template_name="report",
+        extra_template_basedirs=[str(TEMPLATES)],
+        exclude_input=True,
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+        exclude_anchor_links=True,
+    )
+    body, _ = exporter.from_notebook_node(notebook, {"report": heading | {"style": _style()}})
+    for listed in page_lists:
+        links = " ".join(f'<a href="{file}" download>{Path(file).suffix[1:].upper()}</a>' for file in listed["files"])
+        body = body.replace(f"<!-- files of {listed['name']} -->", f'<p class="files">Whole list: {links}</p>')
+    return body
+
+
+def index(manifest: dict[str, Any], previous: dict[str, Any] | None, earlier: list[str]) -> str:
+    """Return a report's first page: key figures and their changes, findings, warnings and links."""
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
+    environment.filters["written"] = written
+    before = previous["figures"] if previous else {}
+    page_of = {key: page["name"] for page in manifest["pages"] for key in page["figures"]}
+    figures = [
+        figure | {"page": page_of.get(key, ""), "change": change(figure, before.get(key))}
+        for key, figure in manifest["figures"].items()
+    ]
+    return environment.get_template("index.html.j2").render(
+        manifest=manifest, figures=figures, earlier=sorted(earlier, reverse=True), style=_style()
+    )
+
+
+def change(now: dict[str, Any], before: dict[str, Any] | None) -> str:
+    """Write how a figure changed since the previous report: shares in percentage points, the rest in per cent."""
+    if before is None or before["unit"] != now["unit"]:
+        return ""
+    old, new = before["value"], now["value"]
+    if not all(isinstance(value, int | float) for value in (old, new)):
+        return ""
+    if old == new:
+        return "unchanged"
+    if now["unit"] == "share":
+        return f"{(new - old) * 100:+.1f} points"
+    return f"{new / old - 1:+.1%}" if old > 0 else f"from {written(old, now['unit'])}"
+
+
+def _style() -> str:
+    return (TEMPLATES / "style.css").read_text(encoding="utf-8")
+
+
+def _line(text: str) -> str:
+    return " ".join(str(text).split())[:300]
