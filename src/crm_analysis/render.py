@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ def execute(notebook: Path, executed: Path, parameters: dict[str, Any], cell_tim
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill import PapermillExecutionError, execute_notebook
 
+    logging.disable()  # in this process of its own: what went wrong is returned, once
     try:
         execute_notebook(
             str(notebook),
@@ -62,12 +64,12 @@ def execute(notebook: Path, executed: Path, parameters: dict[str, Any], cell_tim
             cwd=str(notebook.parent),
             progress_bar=False,
             execution_timeout=cell_timeout,
-            extra_arguments=["--log-level=ERROR"],  # the kernel's own remarks would stand in the scheduler's log
+extra_arguments=["--log-level=CRITICAL"],
         )
     except PapermillExecutionError as error:
         if error.ename == Unanswerable.__name__:
             return ""
-        return f"{error.ename}: {_line(error.evalue)} (in cell {error.cell_index})"
+        return f"{error.ename}: {_line(error.evalue)} (at In [{error.exec_count}])"
     except CellTimeoutError:
         return f"a cell ran longer than its limit of {cell_timeout} seconds (cell_timeout in the dataset's TOML)"
     except DeadKernelError:

@@ -1,0 +1,134 @@
+"""What a notebook publishes is shown to the reader, harmlessly, and carried as data."""
+
+import datetime as dt
+import json
+
+import ibis
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from crm_analysis import page
+
+HOSTILE = '<script>alert("x")</script>'
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """Collect what is displayed instead of showing it."""
+    outputs = []
+    monkeypatch.setattr(page, "display", lambda bundle, raw, metadata=None: outputs.append((bundle, metadata)))
+    return outputs
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (0.67777, "share", "67.8%"),
+        (-0.142, "share", "-14.2%"),
+        (2500315.63, "USD", "USD 2,500,316"),
+        (106.08, "USD", "USD 106.08"),
+        (-1234.5, "EUR", "EUR -1,234"),
+        (23570, "customers", "23,570"),
+        (119, "days", "119 days"),
+        (0.63457, "index", "0.635"),
+        (0.816, "purchases", "0.816 purchases"),
+        (21366.8, "purchases", "21,367 purchases"),
+        (None, "share", "–"),
+        (float("nan"), "USD", "–"),
+        (pd.NaT, "", "–"),
+        (True, "", "yes"),
+        ("00004", "", "00004"),
+        (dt.date(1998, 6, 30), "", "1998-06-30"),
+        (pd.Timestamp("1998-06-30"), "", "1998-06-30"),
+    ],
+)
+def test_written(value, unit, text):
+    assert page.written(value, unit) == text
+
+
+def test_finding(shown):
+    page.finding(f"{HOSTILE} is worth most.")
+    bundle, _ = shown[0]
+    assert "<script>" not in bundle["text/html"]
+    assert bundle[page.MIME] == {"finding": f"{HOSTILE} is worth most."}
+
+
+def test_figure(shown):
+    page.figure("pareto.gini", np.float64(0.6346), unit="index", label="Gini", headline=True)
+    page.figure("service.wait_time", float("nan"), unit="seconds")
+    assert shown[0][0][page.MIME]["figure"] == {
+        "key": "pareto.gini",
+        "value": 0.6346,
+        "unit": "index",
+        "label": "Gini",
+        "headline": True,
+    }
+    assert shown[1][0][page.MIME]["figure"]["value"] is None
+    assert shown[1][0][page.MIME]["figure"]["label"] == "wait time"
+    json.dumps([bundle for bundle, _ in shown], allow_nan=False)
+
+
+def test_chart(shown):
+    page.chart(Figure(figsize=(2, 1)), alt="An empty chart.")
+    bundle, metadata = shown[0]
+    assert bundle["image/png"].startswith("iVBOR")
+    assert metadata["image/png"] == {"alt": "An empty chart.", "width": 192}
+    with pytest.raises(ValueError, match="alternative text"):
+        page.chart(Figure(), alt=" ")
+
+
+class TestList:
+    customers = pd.DataFrame(
+        {
+            "customer_id": [HOSTILE, "=1+1", "x" * 500],
+            "value": [10.5, -3.25, np.nan],
+            "last_purchase": [dt.date(2024, 1, 31), None, dt.date(2024, 2, 29)],
+            "visits": np.array([1, 2, 3]),
+        }
+    )
+
+    @pytest.mark.parametrize("wrap", [lambda frame: frame, ibis.memtable], ids=["pandas", "ibis"])
+    def test_everything_is_carried_and_the_first_rows_are_shown(self, shown, wrap):
+        page.list("calls", wrap(self.customers), action="Call.", title="Whom?", units={"value": "EUR"})
+        bundle, _ = shown[0]
+        listed = bundle[page.MIME]["list"]
+        assert listed["total"] == 3
+        assert [column["unit"] for column in listed["columns"]] == ["", "EUR", "date", ""]
+        assert listed["rows"] == [
+            [HOSTILE, 10.5, "2024-01-31", 1],
+            ["=1+1", -3.25, None, 2],
+            ["x" * 500, None, "2024-02-29", 3],
+        ]
+        assert "<script>" not in bundle["text/html"]
+        assert "x" * 60 not in bundle["text/html"]
+        assert ">value (EUR)<" in bundle["text/html"]
+        json.dumps(bundle, allow_nan=False)
+
+    def test_what_is_left_out_is_said(self, shown, monkeypatch):
+        monkeypatch.setattr(page, "LISTED", 20)
+        page.list("calls", pd.DataFrame({"customer_id": range(25)}), action="Call.", title="Whom?")
+        bundle, _ = shown[0]
+        assert "25 customers; the first 10 are shown, the first 20 are in the files." in bundle["text/html"]
+        assert len(bundle[page.MIME]["list"]["rows"]) == 20
+
+    def test_nobody(self, shown):
+        page.list("calls", self.customers.head(0), action="Call.", title="Whom?")
+        assert "0 customers." in shown[0][0]["text/html"]
+        assert "<table>" not in shown[0][0]["text/html"]
+
+    def test_its_name_is_a_file_name(self):
+        with pytest.raises(ValueError, match="letters, digits and underscores"):
+            page.list("../calls", self.customers, action="Call.", title="Whom?")
+
+
+def test_table(shown):
+    row = {"tier": "small", "value": 1234.5, "value_share": 0.104, "least": 0.5, "customers": 7}
+    frame = pd.DataFrame([row])
+    page.table(frame, units={"value": "USD", "value_share": "share"}, caption="Tiers & more")
+    text = shown[0][0]["text/html"]
+    assert '<th scope="col" class=n>value (USD)</th>' in text
+    assert "<td class=n>1,234</td><td class=n>10.4%</td><td class=n>0.500</td><td class=n>7</td>" in text
+    assert "<caption>Tiers &amp; more</caption>" in text
+    assert page.MIME not in shown[0][0]

@@ -1,0 +1,420 @@
+"""A report is published whole or not at all, and says the right numbers."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+from html.parser import HTMLParser
+from pathlib import Path
+
+import nbformat
+import openpyxl
+import pytest
+from typer.testing import CliRunner
+
+from crm_analysis import report
+from crm_analysis.cli import app
+from crm_analysis.errors import InputError
+
+PAGES = ["pareto", "pyramid", "lifecycle", "lifetime_value"]
+
+
+@pytest.fixture(scope="module")
+def published(cdnow, tmp_path_factory):
+    """The whole report on CDNOW, made as a scheduler makes it."""
+    out = tmp_path_factory.mktemp("reports")
+    command = [sys.executable, "-m", "crm_analysis", "report", str(cdnow), "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    index = Path(done.stdout.strip())
+    assert index == out / "cdnow" / "1998-06-30" / "index.html"
+    assert sorted(line.split(":")[0] for line in done.stderr.splitlines()) == sorted(PAGES)
+    return index.parent
+
+
+@pytest.fixture(scope="module")
+def manifest(published):
+    return json.loads((published / "manifest.json").read_text())
+
+
+class Tags(HTMLParser):
+    """Collects a page's tags and its visible text."""
+
+    def __init__(self, page: Path):
+        super().__init__()
+        self.tags, self.text, self.hidden = [], "", 0
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.hidden += tag in ("style", "script")
+
+    def handle_endtag(self, tag):
+        self.hidden -= tag in ("style", "script")
+
+    def handle_data(self, data):
+        self.text += "" if self.hidden else data
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """A fingerprint of every file in a folder."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+class TestWholeReport:
+    @pytest.mark.parametrize(
+        ("key", "value", "tolerance"),
+        [
+            ("customers.count", 23570, 0),
+            ("transactions.rows", 69659, 0),
+            ("transactions.amount", 2500315.63, 0),
+            ("transactions.duplicates", 255, 0),
+            ("transactions.quarantined", 0, 0),
+            ("pareto.top20_share", 0.6778, 0.0002),
+            ("pareto.gini", 0.6346, 0.0002),
+            ("pareto.customers_for_80", 0.3265, 0.0005),
+            ("pyramid.important.customers", 236, 0),
+            ("pyramid.important.share", 0.1588, 0.0005),
+            ("lifecycle.dormant_after", 119, 0),
+            ("lifecycle.lost_after", 283, 0),
+        ],
+    )
+    def test_figures(self, manifest, key, value, tolerance):
+        assert manifest["figures"][key]["value"] == pytest.approx(value, abs=tolerance)
+
+    def test_each_figure_has_a_unit_and_a_label(self, manifest):
+        assert all(figure["unit"] and figure["label"] for figure in manifest["figures"].values())
+
+    def test_parts_add_up(self, manifest):
+        value = {key: figure["value"] for key, figure in manifest["figures"].items()}
+        tiers = ("important", "major", "ordinary", "small")
+        stages = ("first_time", "repeat", "loyal", "dormant", "lost")
+        assert sum(value[f"pyramid.{tier}.customers"] for tier in tiers) == 23570
+        assert sum(value[f"pyramid.{tier}.share"] for tier in tiers) == pytest.approx(1)
+        assert sum(value[f"pyramid.{way}"] for way in ("rose", "fell", "stayed", "joined")) == 23570
+        assert sum(value[f"lifecycle.{stage}.customers"] for stage in stages) == 23570
+
+    def test_manifest_says_how_it_was_made(self, manifest):
+        assert manifest["as_of"] == "1998-06-30"
+        assert manifest["period"] == ["1997-01-01", "1998-06-30"]
+        assert manifest["value"] == "revenue"
+        assert manifest["tables"]["transactions"] == {
+            "read": 69659,
+            "clean": 69659,
+            "quarantined": 0,
+            "duplicates": 255,
+        }
+        assert re.fullmatch(r"[0-9a-f]{16}", manifest["fingerprint"])
+        assert {"python", "duckdb", "pandas", "lifetimes"} <= manifest["versions"].keys()
+        assert [page["name"] for page in manifest["pages"]] == PAGES
+        assert all(page["seconds"] > 0 and page["parameters"] and page["findings"] for page in manifest["pages"])
+        assert manifest["warnings"] == []
+
+    @pytest.mark.parametrize("name", ["index", *PAGES])
+    def test_page_stands_alone(self, published, name):
+        page = Tags(published / f"{name}.html")
+        assert len(page.all("h1")) == 1
+        assert page.all("script") == page.all("link") == page.all("iframe") == []
+        for image in page.all("img"):
+            assert image["src"].startswith("data:image/png;base64,")
+            assert len(image["alt"]) > 30
+        for tag, attributes in page.tags:
+            for key in ("src", "href", "srcset", "action"):
+                assert not re.match(r"(?i)(https?:)?//", attributes.get(key) or ""), tag
+        assert "url(" not in (published / f"{name}.html").read_text()
+        assert not re.search(r"\bimport |Traceback|nan\b|\bNone\b|object at 0x", page.text)
+        assert (published / f"{name}.html").stat().st_size < 1_500_000
+
+    def test_charts_are_there(self, published):
+        charts = {name: len(Tags(published / f"{name}.html").all("img")) for name in PAGES}
+        assert charts == {"pareto": 1, "pyramid": 2, "lifecycle": 3, "lifetime_value": 4}
+
+    def test_links_lead_somewhere(self, published):
+        for page in published.glob("*.html"):
+            for link in Tags(page).all("a"):
+                assert (published / link["href"]).exists(), link
+
+    def test_index_repeats_every_finding(self, published, manifest):
+        text = " ".join(Tags(published / "index.html").text.split())
+        for page in manifest["pages"]:
+            assert all(finding in text for finding in page["findings"])
+
+    def test_lists_are_complete_and_typed(self, published, manifest):
+        lists = {found["name"]: found for page in manifest["pages"] for found in page["lists"]}
+        assert {name: found["total"] for name, found in lists.items()} == {
+            "best_customers": 236,
+            "fallen_key_customers": 1440,
+            "to_win_back": 2959,
+            "most_valuable": 236,
+            "at_risk": 4133,
+        }
+        for found in lists.values():
+            assert found["action"]
+            sheet = openpyxl.load_workbook(published / found["files"][0]).active
+            assert sheet.max_row == found["total"] + 1
+            assert sheet.freeze_panes == "A2"
+            assert (published / found["files"][1]).read_text("utf-8-sig").count("\n") == found["total"] + 1
+        best = openpyxl.load_workbook(published / lists["best_customers"]["files"][0]).active
+        assert [cell.value for cell in best[2]][:2] == ["07592", pytest.approx(13990.93)]
+        assert best["F2"].is_date
+
+    def test_executed_notebooks_are_kept(self, published):
+        for name in PAGES:
+            notebook = nbformat.read(published / "notebooks" / f"{name}.ipynb", as_version=4)
+            assert any(cell.get("outputs") for cell in notebook.cells)
+
+    def test_latest_points_to_it(self, published):
+        assert os.readlink(published.parent / "latest") == "1998-06-30"
+        assert sorted(path.name for path in published.parent.iterdir()) == ["1998-06-30", "latest"]
+
+
+CLOSE = "page.close(data)"
+OPEN = """
+from crm_analysis import open_dataset, page
+data = open_dataset(dataset, as_of=as_of)
+orders = int(data.table("transactions").count().execute())
+page.figure("good.orders", orders, unit="rows", label="orders", headline=True)
+page.finding("All is well.")
+"""
+
+
+ORDERS = "customer_id,date,amount\na,2024-01-01,10\nb,2024-02-01,20\na,2024-03-01,5\n"
+
+
+def write_notebooks(folder: Path, bodies: dict[str, str]) -> None:
+    """Write a notebook for each body, numbered in their order."""
+    folder.mkdir()
+    parameters = (
+        'dataset: str = "x"  # the dataset\nas_of: str = ""  # the date\nlimit: int = 3  # a number\n'
+        'share: float = 0.2  # a share\nword: str = "a"  # a word'
+    )
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    for number, (name, body) in enumerate(bodies.items(), 1):
+        cells = [nbformat.v4.new_markdown_cell(f"# {name}"), nbformat.v4.new_code_cell(parameters)]
+        cells[1].metadata["tags"] = ["parameters"]
+        cells += [nbformat.v4.new_code_cell(part) for part in (textwrap.dedent(body), CLOSE)]
+        nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / f"{number}0_{name}.ipynb")
+
+
+@pytest.fixture(scope="module")
+def earlier_report(tmp_path_factory):
+    """A published report of the small dataset as of 2024-02-15, with one page."""
+    folder = tmp_path_factory.mktemp("earlier")
+    write_notebooks(folder / "notebooks", {"good": OPEN})
+    (folder / "sales.csv").write_text(ORDERS)
+    (folder / "shop.toml").write_text('title = "Shop"\n[tables.transactions]\npath = "sales.csv"\n')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "NOTEBOOKS", folder / "notebooks")
+        report.publish(folder / "shop.toml", as_of="2024-02-15", out=folder / "reports")
+    return folder / "reports"
+
+
+@pytest.fixture
+def house(tmp_path, monkeypatch, write_dataset, earlier_report):
+    """A small dataset: `house(bad="raise …")` writes the notebooks `10_good` and `20_bad` and returns the TOML."""
+    monkeypatch.setattr(report, "NOTEBOOKS", tmp_path / "notebooks")
+
+    def house(**bodies: str) -> Path:
+        write_notebooks(tmp_path / "notebooks", {"good": OPEN, **bodies})
+        return write_dataset(ORDERS)
+
+    def last_report(date: str = "2024-02-15") -> Path:
+        """Put an earlier report there, as if it were of this date."""
+        shutil.copytree(earlier_report, house.out, symlinks=True)
+        (house.out / "shop" / "2024-02-15").rename(house.out / "shop" / date)
+        (house.out / "shop" / "latest").unlink()
+        (house.out / "shop" / "latest").symlink_to(date)
+        return house.out / "shop"
+
+    house.out, house.last_report = tmp_path / "reports", last_report
+    return house
+
+
+def run(toml: Path, out: Path, *more: str):
+    return CliRunner().invoke(app, ["report", str(toml), "--out", str(out), *more])
+
+
+class TestFailures:
+    def test_failing_notebooks_publish_nothing_and_leave_the_last_report_alone(self, house):
+        reasons = {
+            "raises": ('raise ValueError("no luck\\nat all")', "ValueError: no luck at all (at In [2])"),
+            "dies": ("import os; os._exit(0)", "its kernel died"),
+            "hangs": ("import time; time.sleep(60)", "a cell ran longer than its limit of 4 seconds"),
+            "leaves": ("import sys; sys.exit(0)", "SystemExit: 0"),
+            "garbled": ("syntax error", "SyntaxError"),
+            "lost": ("from crm_analysis import open_dataset\nopen_dataset('gone.toml')", "InputError: "),
+            "unmarked": ("from types import SimpleNamespace\npage = SimpleNamespace(close=str)\ndata = 1", "last cell"),
+        }
+        toml = house(**{name: body for name, (body, _) in reasons.items()})
+        toml.write_text("cell_timeout = 4\n" + toml.read_text())
+        folder = house.last_report("2024-03-01")
+        good = tree(folder / "2024-03-01")
+        failed = run(toml, house.out)
+        assert failed.exit_code == 1
+        assert failed.stdout == ""
+        for name, (_, reason) in reasons.items():
+            told = re.search(f"notebook {name}: (.*)", failed.stderr)
+            assert told, name
+            assert reason in told[1]
+        assert "notebook good" not in failed.stderr
+        assert "Traceback" not in failed.stderr
+        assert tree(folder / "2024-03-01") == good
+        assert os.readlink(folder / "latest") == "2024-03-01"
+        assert sorted(path.name for path in folder.iterdir()) == ["2024-03-01", "2024-03-01.failed", "latest"]
+        assert {path.stem for path in (folder / "2024-03-01.failed" / "notebooks").iterdir()} == {"good", *reasons}
+
+    def test_a_first_report_that_fails_leaves_no_report(self, house):
+        assert run(house(bad="1 / 0"), house.out).exit_code == 1
+        assert [path.name for path in next(house.out.iterdir()).iterdir()] == ["2024-03-01.failed"]
+
+    def test_data_that_change_during_the_run_are_noticed(self, house):
+        body = OPEN + "\nwith open(data.path.parent / 'sales.csv', 'a') as f: f.write('c,2024-03-02,1\\n')\n"
+        toml = house(bad=body + "data = open_dataset(dataset, as_of=as_of)")
+        failed = run(toml, house.out)
+        assert failed.exit_code == 1
+        assert "the data changed while the report was made" in failed.stderr
+
+    def test_an_unanswerable_question_is_said_on_its_page_and_the_report_goes_on(self, house):
+        toml = house(open='from crm_analysis.errors import Unanswerable\nraise Unanswerable("No <costs> are known.")')
+        assert run(toml, house.out).exit_code == 0
+        folder = next(house.out.iterdir()) / "2024-03-01"
+        page = Tags(folder / "open.html")
+        assert "No <costs> are known." in page.text
+        assert "Traceback" not in page.text
+        assert "papermill" not in page.text.lower()
+        manifest = json.loads((folder / "manifest.json").read_text())
+        assert manifest["warnings"] == ["open: No <costs> are known."]
+
+    def test_streams_warnings_and_bare_values_stay_off_the_page(self, house):
+        noise = "import sys, warnings\nwarnings.warn('careful')\nprint('loud')\nprint('stumble', file=sys.stderr)\n4242"
+        toml = house(noisy=OPEN + noise)
+        assert run(toml, house.out).exit_code == 0
+        text = Tags(next(house.out.iterdir()) / "2024-03-01" / "noisy.html").text
+        assert "All is well." in text
+        assert not re.search("careful|loud|stumble|4242", text)
+
+    def test_an_unwritable_folder_is_named(self, house, tmp_path):
+        (tmp_path / "file").write_text("")
+        refused = run(house(), tmp_path / "file")
+        assert refused.exit_code == 2
+        assert "cannot be written" in refused.stderr
+
+
+class TestParameters:
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--only", "god"], "there is no notebook 'god'; did you mean good?"),
+            (["--set", "good.limt=3"], "--set good.limt: there is no parameter 'limt'; did you mean limit?"),
+            (["--set", "bad.limit=3"], "--set: there is no notebook 'bad'"),
+            (["--set", "good.limit=0.5"], "--set good.limit: 0.5 is not of the type int"),
+            (["--set", "good.limit=true"], "--set good.limit: True is not of the type int"),
+            (["--set", "good.share=nan"], "--set good.share: nan is not of the type float"),
+            (["--set", "good.share=much"], "--set good.share: 'much' is not of the type float"),
+            (["--set", "good.as_of=2024-01-01"], "--set good.as_of: the report itself sets as_of"),
+            (["--set", "limit=3"], "--set limit=3: write NOTEBOOK.PARAM=VALUE"),
+            (["--as-of", "2023-12-31"], "there are no transactions by 2023-12-31; the first is of 2024-01-01"),
+            (["--as-of", "soon"], "as_of 'soon' is not a date"),
+        ],
+    )
+    def test_a_mistake_is_refused_before_anything_runs(self, house, arguments, message):
+        refused = run(house(), house.out, *arguments)
+        assert refused.exit_code == 2
+        assert message in refused.stderr
+        assert not house.out.exists()
+
+    def test_a_mistake_in_the_toml_too(self, house):
+        toml = house()
+        toml.write_text(toml.read_text() + '\n[parameters.good]\nlimit = "3"\n')
+        refused = run(toml, house.out)
+        assert refused.exit_code == 2
+        assert f"{toml.name}, parameters.good.limit: '3' is not of the type int" in refused.stderr
+
+    def test_values_reach_the_notebook(self, house):
+        toml = house(tell=OPEN + 'page.finding(f"{limit!r} {share!r} {word!r}")')
+        toml.write_text(toml.read_text() + "\n[parameters.tell]\nlimit = 7\nshare = 1\n")
+        hostile = 'it\'s "{x}" \\ $HOME'
+        assert run(toml, house.out, "--set", f"tell.word={hostile}", "--set", "tell.share=0.5").exit_code == 0
+        manifest = json.loads((next(house.out.iterdir()) / "2024-03-01" / "manifest.json").read_text())
+        assert manifest["pages"][1]["findings"][-1] == f"7 0.5 {hostile!r}"
+        assert manifest["pages"][1]["parameters"] == {"limit": 7, "share": 0.5, "word": hostile}
+
+
+class TestSuccession:
+    def test_changes_since_the_previous_report(self, house):
+        toml = house()
+        folder = house.last_report()
+        assert run(toml, house.out).exit_code == 0
+        manifest = json.loads((folder / "2024-03-01" / "manifest.json").read_text())
+        assert manifest["previous"] == "2024-02-15"
+        text = " ".join(Tags(folder / "2024-03-01" / "index.html").text.split())
+        assert "3 orders +50.0%" in text
+        assert "2 customers unchanged" in text
+        assert {"href": "../2024-02-15/index.html"} in Tags(folder / "2024-03-01" / "index.html").all("a")
+
+    def test_the_same_date_again_replaces_the_report(self, house):
+        toml = house()
+        folder = house.last_report("2024-03-01")
+        (folder / "2024-03-01" / "stray.txt").write_text("old")
+        assert run(toml, house.out).exit_code == 0
+        assert not (folder / "2024-03-01" / "stray.txt").exists()
+        assert sorted(path.name for path in folder.iterdir()) == ["2024-03-01", "latest"]
+
+    def test_a_part_never_replaces_a_fuller_report(self, house):
+        toml = house(more=OPEN)
+        folder = house.last_report("2024-03-01")
+        whole = tree(folder / "2024-03-01")
+        part = run(toml, house.out, "--only", "more")
+        assert part.exit_code == 0
+        assert Path(part.stdout.strip()).parent.name == "2024-03-01-part"
+        assert tree(folder / "2024-03-01") == whole
+        assert os.readlink(folder / "latest") == "2024-03-01"
+
+    def test_a_part_alone_is_a_report(self, house):
+        toml = house(more=OPEN)
+        assert run(toml, house.out, "--only", "more").exit_code == 0
+        folder = next(house.out.iterdir())
+        assert sorted(path.name for path in (folder / "latest").glob("*.html")) == ["index.html", "more.html"]
+
+    def test_if_publishing_fails_the_old_report_comes_back(self, house, monkeypatch):
+        toml = house()
+        folder = house.last_report("2024-03-01")
+        whole = tree(folder / "2024-03-01")
+        rename = Path.rename
+
+        def broken(self, target):
+            if self.name.startswith(".2024") and not self.name.endswith(".old"):
+                raise OSError(28, "No space left on device")
+            return rename(self, target)
+
+        monkeypatch.setattr(Path, "rename", broken)
+        refused = run(toml, house.out)
+        assert refused.exit_code == 2
+        assert "cannot be published" in refused.stderr
+        assert tree(folder / "2024-03-01") == whole
+        assert sorted(path.name for path in folder.iterdir()) == ["2024-03-01", "latest"]
+
+    def test_quarantined_rows_are_told_and_written_out(self, house):
+        toml = house()
+        csv = toml.parent / "sales.csv"
+        csv.write_text(csv.read_text() + "=1+1,2024-03-01,much\n")
+        assert run(toml, house.out).exit_code == 0
+        folder = next(house.out.iterdir()) / "2024-03-01"
+        manifest = json.loads((folder / "manifest.json").read_text())
+        assert manifest["warnings"] == ["1 of 4 rows of transactions could not be used and are in no figure."]
+        assert "1 of 4 rows of transactions could not be used" in Tags(folder / "index.html").text
+        assert "amount 'much' is not a number" in (folder / "lists" / "quarantine.csv").read_text()
+        sheet = openpyxl.load_workbook(folder / "lists" / "quarantine.xlsx").active
+        assert {cell.data_type for row in sheet.iter_rows() for cell in row} <= {"s", "n"}
+
+    def test_refuses_input_error_type(self, house):
+        with pytest.raises(InputError, match="there is no notebook 'x'"):
+            report.publish(house(), only=["x"], out=house.out)
