@@ -6,18 +6,17 @@ import datetime as dt
 import warnings
 from collections import defaultdict
 from decimal import Decimal
-from pathlib import Path
 
 import ibis
 import pandas as pd
 import pytest
-from crm_analysis import customers, open_dataset
-from crm_analysis.errors import Unanswerable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ibis.config import Config
 
-CDNOW = Path(__file__).parents[1] / "data" / "cdnow.toml"
+from crm_analysis import customers, open_dataset
+from crm_analysis.errors import Unanswerable
+
 AS_OF = dt.date(2024, 3, 31)
 START = dt.date(2024, 1, 1)
 
@@ -26,7 +25,7 @@ def lines(*rows: tuple) -> pd.DataFrame:
     """Transactions: customer, date, amount and, if wanted, quantity, product and cost."""
     columns = ["customer_id", "date", "amount", "quantity", "product_id", "cost"][: len(rows[0])]
     frame = pd.DataFrame(rows, columns=columns)
-    return frame.assign(date=pd.to_datetime(frame["date"]))
+    return frame.assign(date=pd.to_datetime(frame["date"], format="ISO8601"))
 
 
 def summarise(transactions: pd.DataFrame, *tables: pd.DataFrame | None, **given) -> pd.DataFrame:
@@ -75,18 +74,18 @@ def naive(log: list[tuple], as_of: dt.date) -> dict[str, dict]:
 
 
 @pytest.fixture(scope="module")
-def cdnow():
-    return open_dataset(CDNOW)
+def shop(cdnow):
+    return open_dataset(cdnow)
 
 
 @pytest.mark.parametrize("as_of", [dt.date(1998, 6, 30), dt.date(1997, 9, 30), dt.date(1997, 2, 10)])
 @pytest.mark.parametrize("unit_days", [1, 7])
-def test_cdnow_agrees_with_lifetimes(cdnow, as_of, unit_days):
+def test_cdnow_agrees_with_lifetimes(shop, as_of, unit_days):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from lifetimes.utils import summary_data_from_transaction_data
 
-        log = cdnow.table("transactions").to_pandas().astype({"amount": float})
+        log = shop.table("transactions").to_pandas().astype({"amount": float})
         theirs = summary_data_from_transaction_data(
             log[pd.to_datetime(log["date"]) <= pd.Timestamp(as_of)],
             "customer_id",
@@ -96,21 +95,21 @@ def test_cdnow_agrees_with_lifetimes(cdnow, as_of, unit_days):
             freq="D",
             freq_multiplier=unit_days,
         )
-    ours = summarise(cdnow.table("transactions"), as_of=as_of, unit_days=unit_days)[list(theirs.columns)]
+    ours = summarise(shop.table("transactions"), as_of=as_of, unit_days=unit_days)[list(theirs.columns)]
     pd.testing.assert_frame_equal(ours, theirs.sort_index(), check_dtype=False, check_index_type=False, atol=1e-9)
-    if as_of == cdnow.as_of:
+    if as_of == shop.as_of:
         assert len(ours) == 23_570
 
 
-def test_cdnow_matches_the_published_sums(cdnow):
-    """69,659 lines, 163,4xx CDs: the totals of Fader and Hardie's master file."""
-    found = cdnow.customers().to_pandas()
+def test_cdnow_matches_the_published_sums(shop):
+    """The totals of Fader and Hardie's master file: lines of one customer on one day are one purchase."""
+    found = shop.customers().to_pandas()
     assert found["revenue"].sum() == pytest.approx(2_500_315.63, abs=1e-6)
     assert found["purchases"].sum() == 67_591  # distinct customer days
     assert (found["first_purchase"] <= pd.Timestamp("1997-03-25")).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(logs, st.integers(0, 110))
 def test_follows_the_definitions(log, days):
     as_of = START + dt.timedelta(days=days)
@@ -127,20 +126,26 @@ def test_follows_the_definitions(log, days):
                 assert row[column] == pytest.approx(value, abs=1e-12), (who, column)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(logs, st.randoms())
 def test_row_order_and_input_kind_change_nothing(log, random):
     frame = as_frame(log)
     shuffled = frame.sample(frac=1, random_state=random.randrange(2**32))
     exact = frame.assign(amount=[Decimal(f"{x:.2f}") for x in frame["amount"]])
     connection = ibis.duckdb.connect()
-    tables = [shuffled, exact, ibis.memtable(frame), connection.create_table("t", shuffled), frame.assign(date=frame["date"].map(str))]
+    tables = [
+        shuffled,
+        exact,
+        ibis.memtable(frame),
+        connection.create_table("t", shuffled),
+        frame.assign(date=frame["date"].map(str)),
+    ]
     expected = summarise(frame)
     for table in tables:
         pd.testing.assert_frame_equal(summarise(table), expected, check_exact=True)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(logs, st.integers(0, 39), cents)
 def test_splitting_a_line_changes_nothing(log, position, part):
     who, day, amount, cost = log[position % len(log)]
@@ -274,7 +279,14 @@ def test_speaks_other_dialects(dialect, monkeypatch):
     monkeypatch.setattr(ibis.options, "pyspark", Spark())
     money = "decimal(18, 6)"
     log = ibis.table(
-        {"customer_id": "string", "date": "date", "amount": money, "cost": money, "quantity": "float64", "product_id": "string"},
+        {
+            "customer_id": "string",
+            "date": "date",
+            "amount": money,
+            "cost": money,
+            "quantity": "float64",
+            "product_id": "string",
+        },
         name="transactions",
     )
     products = ibis.table({"product_id": "string", "unit_cost": money}, name="products")

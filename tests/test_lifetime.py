@@ -114,8 +114,20 @@ class TestFitting:
 
     def test_a_fit_that_does_not_converge_says_so(self, sample, monkeypatch):
         monkeypatch.setattr("crm_analysis.lifetime.fitting.STEEPEST", 1e-15)
-        with pytest.raises(Unanswerable, match=r"^The BG/NBD model did not converge on 2,357 customers \(gradient"):
+        with pytest.raises(Unanswerable, match=r"^The BG/NBD model did not converge on the 2,357 customers"):
             lifetime.fit_purchases(sample)
+
+    @pytest.mark.parametrize("alike", [True, False], ids=["customers are alike", "each always spends the same"])
+    def test_what_the_data_do_not_bound_is_said_and_predictions_hold(self, alike):
+        rng = np.random.default_rng(1)
+        frequency = rng.integers(1, 30, 400)
+        by_chance, constant = 50 * rng.gamma(3 * frequency, 1 / (3 * frequency)), 100 / rng.gamma(3, size=400)
+        spend = by_chance if alike else constant
+        model = lifetime.fit_spend(pd.DataFrame({"frequency": frequency, "monetary_value": spend, "customers": 1}))
+        notes = lifetime.parameters(model).set_index("parameter")["note"]
+        assert notes["q" if alike else "p"] == "hardly bounded by the data"
+        expected = model.conditional_expected_average_profit(9, np.array([20.0, 100.0]))
+        assert expected == pytest.approx([50, 50] if alike else [20, 100], rel=0.01)
 
     def test_infinite_average_spend(self):
         rng = np.random.default_rng(1)

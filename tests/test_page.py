@@ -129,6 +129,6 @@ def test_table(shown):
     page.table(frame, units={"value": "USD", "value_share": "share"}, caption="Tiers & more")
     text = shown[0][0]["text/html"]
     assert '<th scope="col" class=n>value (USD)</th>' in text
-    assert "<td class=n>1,234</td><td class=n>10.4%</td><td class=n>0.500</td><td class=n>7</td>" in text
+    assert "<td class=n>1,234</td><td class=n>10.4%</td><td class=n>0.5</td><td class=n>7</td>" in text
     assert "<caption>Tiers &amp; more</caption>" in text
     assert page.MIME not in shown[0][0]

@@ -5,8 +5,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import textwrap
 from html.parser import HTMLParser
 from pathlib import Path
@@ -21,19 +19,6 @@ from crm_analysis.cli import app
 from crm_analysis.errors import InputError
 
 PAGES = ["pareto", "pyramid", "lifecycle", "lifetime_value"]
-
-
-@pytest.fixture(scope="module")
-def published(cdnow, tmp_path_factory):
-    """The whole report on CDNOW, made as a scheduler makes it."""
-    out = tmp_path_factory.mktemp("reports")
-    command = [sys.executable, "-m", "crm_analysis", "report", str(cdnow), "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    index = Path(done.stdout.strip())
-    assert index == out / "cdnow" / "1998-06-30" / "index.html"
-    assert sorted(line.split(":")[0] for line in done.stderr.splitlines()) == sorted(PAGES)
-    return index.parent
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +157,7 @@ class TestWholeReport:
             assert any(cell.get("outputs") for cell in notebook.cells)
 
     def test_latest_points_to_it(self, published):
+        assert published.parts[-2:] == ("cdnow", "1998-06-30")
         assert os.readlink(published.parent / "latest") == "1998-06-30"
         assert sorted(path.name for path in published.parent.iterdir()) == ["1998-06-30", "latest"]
 
@@ -245,7 +231,7 @@ def run(toml: Path, out: Path, *more: str):
 class TestFailures:
     def test_failing_notebooks_publish_nothing_and_leave_the_last_report_alone(self, house):
         reasons = {
-            "raises": ('raise ValueError("no luck\\nat all")', "ValueError: no luck at all (at In [2])"),
+            "raises": ('raise ValueError("no luck\\nat all")', "ValueError: no luck at all (at In [3])"),
             "dies": ("import os; os._exit(0)", "its kernel died"),
             "hangs": ("import time; time.sleep(60)", "a cell ran longer than its limit of 4 seconds"),
             "leaves": ("import sys; sys.exit(0)", "SystemExit: 0"),

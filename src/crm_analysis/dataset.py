@@ -9,22 +9,25 @@ import hashlib
 import inspect
 import json
 import os
+import sys
 import tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import duckdb
 import ibis
 import ibis.expr.types as ir
 import pandas as pd
 from ibis.backends.duckdb import Backend
 
 from crm_analysis import customers, intake, sources
-from crm_analysis.errors import InputError, Unanswerable
-from crm_analysis.intake import OPEN_TABLES, ORIGIN, SCHEMAS, TIME_COLUMNS
-from crm_analysis.settings import Settings, line_of, read_settings
+from crm_analysis.errors import InputError, Unanswerable, about
+from crm_analysis.intake import KNOWN_FROM, OPEN_TABLES, ORIGIN, SCHEMAS, TIME_COLUMNS
+from crm_analysis.settings import Settings, located, read_settings
 
-LONG_SILENCE = 92  # days without any transaction before the last one that make its date doubtful
+LONG_SILENCE = 92  # days without any transaction that make the dates around them doubtful
+MANY_DUPLICATES = 0.01  # the share of exactly repeated rows from which a reader is told of them
 
 
 def open_dataset(path: str | Path, as_of: str | dt.date | None = None) -> Dataset:
@@ -49,12 +52,11 @@ def open_dataset(path: str | Path, as_of: str | dt.date | None = None) -> Datase
     settings = read_settings(path)
     try:
         fingerprint = _fingerprint(settings, path.parent)
-        connection = ibis.duckdb.connect(_cache(path, settings, fingerprint), read_only=True)
+        connection = _connect(path, settings, fingerprint)
+        data = Dataset(path, settings, connection, fingerprint, _as_of(as_of, settings, connection))
+        data.check()
     except InputError as error:
-        raise InputError(f"{path.name}: {error}") from None
-    connection.raw_sql("SET TimeZone = 'UTC'")
-    data = Dataset(path, settings, connection, fingerprint, _as_of(as_of or settings.as_of, path, connection))
-    data.check()
+        raise located(error, path) from None
     return data
 
 
@@ -95,16 +97,25 @@ class Dataset:
         return table in self.settings.tables and set(columns) <= set(self.connection.table(table).columns)
 
     def table(self, name: str, as_of: dt.date | None = None) -> ir.Table:
-        """Return a clean table up to the as-of date."""
+        """Return a clean table up to the as-of date; what became known of its rows later is empty."""
         if not self.has(name):
             raise Unanswerable(f"This needs the table '{name}', which {self.path.name} does not describe.")
         table = self.connection.table(name)
-        column = TIME_COLUMNS.get(name)
-        return table.filter(table[column].cast("date") <= (as_of or self.as_of)) if column else table
+        if name not in TIME_COLUMNS:
+            return table
+        end = self._by(as_of)
+        table = table.filter(table[TIME_COLUMNS[name]].cast("date") <= end)
+        return table.mutate(
+            **{
+                column: (table[date].cast("date") > end).ifelse(ibis.null(table[column].type()), table[column])
+                for column, date in KNOWN_FROM.get(name, {}).items()
+                if {column, date} <= set(table.columns)
+            }
+        )
 
     def customers(self, as_of: dt.date | None = None) -> ir.Table:
         """Return one row per customer who has a transaction by the as-of date (see `customers.summary`)."""
-        return customers.summary(*self._value_tables(as_of), as_of=as_of or self.as_of)
+        return customers.summary(*self._value_tables(as_of), as_of=self._by(as_of))
 
     @property
     def quarantine(self) -> ir.Table:
@@ -114,7 +125,7 @@ class Dataset:
     @cached_property
     def quality(self) -> pd.DataFrame:
         """One row per table: rows `read`, `clean`, `quarantined`, `duplicates` (exact repetitions, kept)."""
-        return self.connection.table("_quality").order_by("position").drop("position").to_pandas()
+        return self.connection.table("_quality").to_pandas()
 
     @cached_property
     def period(self) -> tuple[dt.date, dt.date]:
@@ -131,8 +142,9 @@ class Dataset:
             clean = int(self.connection.table(row.table).count().execute())
             if row.read != clean + quarantined.get(row.table, 0):
                 raise InputError(
-                    f"{self.path.name}: of {row.read} rows of {row.table} {clean} are clean and"
-                    f" {quarantined.get(row.table, 0)} in quarantine; delete the folder .cache and run again"
+                    f"of {row.read:,} rows {clean:,} are clean and {quarantined.get(row.table, 0):,} in quarantine;"
+                    " delete the folder .cache and run again",
+                    *("tables", row.table),
                 )
 
     def warnings(self) -> list[str]:
@@ -142,10 +154,15 @@ class Dataset:
             for row in self.quality.itertuples()
             if row.quarantined
         ]
-        dates = self.table("transactions").select("date").distinct().order_by(ibis.desc("date")).limit(2)
-        last, *before = dates.to_pandas()["date"].map(lambda date: pd.Timestamp(date).date())
-        if before and (last - before[0]).days > LONG_SILENCE:
-            found.append(f"The last transaction, {last}, comes {(last - before[0]).days} days after the one before it.")
+        found += [
+            f"{row.duplicates:,} of {row.clean:,} rows of {row.table} repeat another row exactly and are counted;"
+            " is something in there twice?"
+            for row in self.quality.itertuples()
+            if row.duplicates > MANY_DUPLICATES * row.clean
+        ]
+        if silence := self._longest_silence():
+            found.append(silence)
+        last = self.period[1]
         if (self.as_of - last).days > 31:
             found.append(
                 f"The as-of date, {self.as_of}, is {(self.as_of - last).days} days after the last transaction."
@@ -160,6 +177,27 @@ class Dataset:
                 found.append(f"{strangers:,} customers with transactions are not in the customers table.")
         return found
 
+    def _longest_silence(self) -> str | None:
+        """Say between which dates no transaction is, if that is so long that one of them may be mistyped."""
+        days = self.table("transactions").group_by("date").aggregate(rows=lambda t: t.count()).to_pandas()
+        days = days.assign(date=pd.to_datetime(days["date"])).sort_values("date", ignore_index=True)
+        gaps = days["date"].diff().dt.days
+        if not gaps.max() > LONG_SILENCE:
+            return None
+        after = int(gaps.idxmax())
+        start, end = (f"{days['date'][i]:%Y-%m-%d}" for i in (after - 1, after))
+        before, since = (int(part["rows"].sum()) for part in (days[:after], days[after:]))
+        return (
+            f"There is no transaction for {int(gaps.max()):,} days between {start} ({before:,} rows up to then)"
+            f" and {end} ({since:,} rows from then on); are these dates right?"
+        )
+
+    def _by(self, as_of: dt.date | None) -> dt.date:
+        """Return the date up to which to read: a given one must not be after the dataset's."""
+        if as_of and as_of > self.as_of:
+            raise InputError(f"{self.path.name} is read up to {self.as_of}; nothing is known of {as_of}")
+        return as_of or self.as_of
+
     def _value_tables(self, as_of: dt.date | None = None) -> tuple[ir.Table, ir.Table | None, ir.Table | None]:
         """Return what a customer's value is made of: transactions, products and service costs."""
         products = self.table("products") if self.has("products") else None
@@ -170,103 +208,139 @@ class Dataset:
 def _fingerprint(settings: Settings, folder: Path) -> str:
     """Return what identifies the data: how its tables are described and what its files contain."""
     described = settings.model_dump(mode="json", include={"tables", "engine"})
-    contents = [(file.name, sources.digest(file)) for file in sources.files_of(settings, folder)]
+    contents = [(sources.shown(file, folder), sources.digest(file)) for file in sources.files_of(settings, folder)]
     return hashlib.sha256(json.dumps([described, contents], sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _cache(path: Path, settings: Settings, fingerprint: str) -> Path:
-    """Return the file of the clean tables; build it where it is not there yet."""
-    code = "".join(map(inspect.getsource, (intake, sources)))
+def _connect(path: Path, settings: Settings, fingerprint: str) -> Backend:
+    """Open the clean tables; build them where they are not there yet."""
+    code = "".join(map(inspect.getsource, (intake, sources, sys.modules[__name__])))
     key = hashlib.sha256((fingerprint + code).encode()).hexdigest()[:16]
     folder = path.parent / ".cache"
     cache = folder / f"{path.stem}-{key}.duckdb"
-    if cache.exists():
-        return cache
+    with contextlib.suppress(duckdb.Error):  # not there, or damaged: build it
+        return _opened(cache)
     try:
         folder.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix="building-") as building:
             unfinished = Path(building) / "clean.duckdb"
             _build(unfinished, settings, path)
+            if _fingerprint(settings, path.parent) != fingerprint:
+                raise InputError("its files were changed while they were read; run again")
             os.replace(unfinished, cache)  # in one step: nobody opens a half-built cache
-    except OSError as error:
-        raise InputError(f"the clean tables cannot be written to {folder} ({error.strerror})") from None
-    for old in folder.glob(f"{glob.escape(path.stem)}-{'[0-9a-f]' * 16}.duckdb"):
-        if old != cache:
-            with contextlib.suppress(OSError):
-                old.unlink()
-    return cache
+        for old in folder.glob(f"{glob.escape(path.stem)}-{'[0-9a-f]' * 16}.duckdb"):
+            if old != cache:
+                with contextlib.suppress(OSError):
+                    old.unlink()
+        return _opened(cache)
+    except (OSError, duckdb.Error) as error:
+        why = str(getattr(error, "strerror", error)).partition("\n")[0]
+        raise InputError(f"the clean tables cannot be written to the folder {folder}: {why}") from None
+
+
+def _opened(cache: Path) -> Backend:
+    connection = ibis.duckdb.connect(cache, read_only=True)
+    connection.raw_sql("SET TimeZone = 'UTC'")
+    connection.con.execute("FROM _quality").fetchall()  # the table that is written last
+    return connection
 
 
 def _build(file: Path, settings: Settings, path: Path) -> None:
     """Clean every table of a dataset into a DuckDB file."""
-    connection = ibis.duckdb.connect(file)
-    connection.raw_sql("SET TimeZone = 'UTC'")
-    quality = []
-    quarantines = []
-    for position, (table, source) in enumerate(settings.tables.items()):
-        raw, read = sources.load_raw(connection, settings, table, path.parent)
-        columns = _mapping(table, source.columns, raw, path)
-        judged = intake.judge(
-            table,
-            raw,
-            columns,
-            decimal=source.decimal,
-            thousands=source.thousands,
-            date_format=source.date_format,
-        )
-        checked = connection.create_table(f"judged_{table}", judged, temp=True)
-        clean = checked.filter(checked["reason"] == "")
-        kept = connection.create_table(table, clean.select(*columns)).count().execute()
-        quarantines.append(
-            checked.filter(checked["reason"] != "").select(
-                table=ibis.literal(table), file="_file", line="_line", reason="reason", record="record"
-            )
-        )
-        distinct = checked.filter(checked["reason"] == "").select("record").distinct().count().execute()
-        quality.append((position, table, read, int(kept), read - int(kept), int(kept - distinct)))
-        if table == "transactions" and not kept:
-            first = quarantines[-1].order_by("file", "line").limit(1).to_pandas()
-            why = f"{first['file'][0]}, line {first['line'][0]}: {first['reason'][0]}" if read else "there are none"
-            raise InputError(f"tables.transactions: none of {read:,} rows can be used: {why}")
-    connection.create_table("_quarantine", ibis.union(*quarantines) if len(quarantines) > 1 else quarantines[0])
-    frame = pd.DataFrame(quality, columns=["position", "table", "read", "clean", "quarantined", "duplicates"])
-    connection.create_table("_quality", frame)
-    connection.disconnect()
+    quality, quarantines = [], []
+    with contextlib.closing(ibis.duckdb.connect(file).con) as engine:
+        engine.execute("SET TimeZone = 'UTC'")
+        connection = ibis.duckdb.from_connection(engine)
+        for table in settings.tables:
+            with about("tables", table):
+                counts, quarantined = _clean(connection, settings, table, path.parent)
+            quality.append(counts)
+            quarantines.append(quarantined)
+        connection.create_table("_quarantine", ibis.union(*quarantines) if len(quarantines) > 1 else quarantines[0])
+        connection.create_table("_quality", pd.DataFrame(quality))
 
 
-def _mapping(table: str, given: dict[str, str], raw: ir.Table, path: Path) -> dict[str, str]:
-    """Return the source's column for each of a table's columns that are there."""
-    there = [column for column in raw.columns if column not in ORIGIN]
+def _clean(connection: Backend, settings: Settings, table: str, folder: Path) -> tuple[dict[str, object], ir.Table]:
+    """Write one clean table; return its line of `Dataset.quality` and the rejected rows."""
+    source = settings.tables[table]
+    raw = sources.load_raw(connection, settings, table, folder)
+    columns = _mapping(table, source.columns, raw)
+    judged = intake.judge(
+        table,
+        raw.table,
+        columns,
+        decimal=source.decimal,
+        thousands=source.thousands,
+        date_format=source.date_format,
+    )
+    judged = connection.create_table(f"judged_{table}", judged, temp=True)
+    clean = connection.create_table(table, judged.filter(judged["_reason"] == "").select(*columns))
+    rejected = judged.filter(judged["_reason"] != "")
+    kept = int(clean.count().execute())
+    whole = raw.table.anti_join(rejected, ["_file", "_line"]).drop(*ORIGIN)
+    duplicates = kept - int(whole.distinct().count().execute())
+    quarantined = rejected.select(
+        table=ibis.literal(table), file="_file", line="_line", reason="_reason", record="_record"
+    )
+    if table == "transactions" and not kept:
+        if not raw.read:
+            raise InputError(f"there are no rows in {', '.join(raw.files)}")
+        first = quarantined.order_by("file", "line").limit(1).to_pandas().iloc[0]
+        why = f"{first['file']}, line {first['line']}: {first['reason']}"
+        raise InputError(f"none of {raw.read:,} rows can be used; the first: {why}")
+    connection.drop_table(f"raw_{table}")
+    counts = {"table": table, "read": raw.read, "clean": kept, "quarantined": raw.read - kept, "duplicates": duplicates}
+    return counts, quarantined
+
+
+def _mapping(table: str, given: dict[str, str], raw: sources.Raw) -> dict[str, str]:
+    """Return the source's column for each of a table's columns that are there; case does not count."""
+    there = {column.lower(): column for column in raw.table.columns if column not in ORIGIN}
     for column, source in given.items():
-        if source not in there:
-            line = line_of(path.read_text("utf-8-sig"), ["tables", table, "columns", column])
+        if source.lower() not in there:
             raise InputError(
-                f"line {line}: tables.{table}.columns.{column}: there is no column '{source}';"
-                f" the columns are {', '.join(there)}"
+                f"there is no column '{source}'; the columns are {', '.join(there.values())}",
+                *("tables", table, "columns", column),
             )
-    mapping = {column: given.get(column, column) for column in SCHEMAS[table] if given.get(column, column) in there}
-    for column, rule in SCHEMAS[table].items():
-        if rule.required and column not in mapping:
-            raise InputError(
-                f"tables.{table}: the required column '{column}' is not there; the columns are {', '.join(there)};"
-                f" name the one that it is in [tables.{table}.columns]"
-            )
+    named = {column: there[source.lower()] for column, source in given.items()}
+    # A column that the TOML gives a name of its own is not claimed by another name too.
+    free = {name: column for name, column in there.items() if column not in named.values()}
+    mapping = {
+        column: named.get(column) or free[column] for column in SCHEMAS[table] if column in named or column in free
+    }
+    for column in (column for column, rule in SCHEMAS[table].items() if rule.required):
+        wanted = mapping.get(column, column).lower()
+        for file, columns in raw.files.items():
+            if wanted not in map(str.lower, columns):
+                which = f"say which of them is the {column} in [tables.{table}.columns]"
+                raise InputError(
+                    f"{file}: there is no column '{given.get(column, column)}'; the columns are {', '.join(columns)};"
+                    f" {which if len(columns) > 1 else 'if these are several, set the delimiter that is between them'}"
+                )
     if table in OPEN_TABLES:
-        used = {*mapping.values(), *mapping}
-        mapping |= {column: source for column, source in given.items() if column not in mapping}
-        mapping |= {column: column for column in there if column not in used | set(given.values())}
+        mapping |= named
+        taken = {column.lower() for column in mapping}
+        for column in there.values():
+            if column not in mapping.values():
+                name = column
+                while name.lower() in taken:  # the TOML gives this name to another column
+                    name += "_"
+                taken.add(name.lower())
+                mapping[name] = column
     return mapping
 
 
-def _as_of(given: str | dt.date | None, path: Path, connection: Backend) -> dt.date:
-    """Return the as-of date; there must be transactions by then."""
-    dates = connection.table("transactions")["date"]
-    first, last = (pd.Timestamp(date.execute()).date() for date in (dates.min(), dates.max()))
-    if isinstance(given, str):
+def _as_of(given: str | dt.date | None, settings: Settings, connection: Backend) -> dt.date:
+    """Return the as-of date, by which there must be transactions."""
+    keys = () if given else ("as_of",)
+    if isinstance(given, str) and given:
         try:
             given = dt.date.fromisoformat(given)
         except ValueError:
             raise InputError(f"as_of '{given}' is not a date (YYYY-MM-DD)") from None
-    if given and given < first:
-        raise InputError(f"{path.name}: there are no transactions by {given}; the first is of {first}")
-    return given or last
+    dates = connection.table("transactions")["date"]
+    first, last = connection.table("transactions").aggregate(first=dates.min(), last=dates.max()).to_pandas().iloc[0]
+    as_of = pd.Timestamp(given or settings.as_of or last).date()
+    if as_of < pd.Timestamp(first).date():
+        raise InputError(f"there are no transactions by {as_of}; the first is of {pd.Timestamp(first).date()}", *keys)
+    return as_of

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class _OneSentence(Exception):
     """An exception that a notebook shows as its one sentence, without a traceback."""
@@ -11,8 +14,28 @@ class _OneSentence(Exception):
 
 
 class InputError(_OneSentence):
-    """Something in the input that its owner can mend; the message says where it is and what to do."""
+    """Something in the input that its owner can mend; the message says where it is and what to do.
+
+    Attributes
+    ----------
+    keys
+        The key in the dataset's TOML that the error is about, outermost first; empty: unknown or none.
+    """
+
+    def __init__(self, message: str, *keys: str):
+        super().__init__(message)
+        self.keys = keys
 
 
 class Unanswerable(_OneSentence):
     """The data hold no answer to a notebook's question; its page says why, and the report goes on."""
+
+
+@contextmanager
+def about(*keys: str) -> Iterator[None]:
+    """Say of an `InputError` raised inside which key of the TOML it is about, unless it says so itself."""
+    try:
+        yield
+    except InputError as error:
+        error.keys = error.keys or keys
+        raise

@@ -129,20 +129,22 @@ TIME_COLUMNS = {
     "assignments": "start",
     "service_costs": "date",
 }
+# What is known only from the date in another column on: before that it is empty.
+KNOWN_FROM = {
+    "payments": {"paid": "paid"},
+    "cases": {"first_response": "first_response", "closed": "closed", "satisfaction": "closed", "reopened": "closed"},
+    "assignments": {"end": "end"},
+}
 OPEN_TABLES = {"customers"}  # further columns are kept, as text
 
 ORIGIN = ("_file", "_line", "_problem")  # what `sources` adds to each raw row
+RESERVED = {*ORIGIN, "_reason", "_record"}
 MONEY_TYPE = dt.Decimal(18, 6)
 NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?$"
-ISO_DATE = r"^\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?([Zz]| ?[+-]\d{2}(:?\d{2})?)?)?$"
-KIND_NAMES = {
-    "date": "a date",
-    "time": "a time",
-    "money": "a number",
-    "number": "a number",
-    "integer": "a whole number",
-    "boolean": "yes or no",
-}
+ISO_DATE = r"^\d{4}-\d{2}-\d{2}([ T]([01]\d|2[0-3]):\d{2}(:\d{2}(\.\d+)?)?([Zz]| ?[+-]\d{2}(:?\d{2})?)?)?$"
+OFFSET = r"\s*([+-]\d{2}(:?\d{2})?|[Zz])$"
+NOTHING = ibis.null("string")
+YEARS = (1000, 9999)  # "97" where the format says %Y is no date, rather than the year 97
 
 
 @ibis.udf.scalar.builtin(name="try_strptime", signature=((dt.string, dt.string), dt.timestamp))
@@ -177,47 +179,52 @@ def judge(
     Returns
     -------
     ibis.Table
-        The clean columns, `_file`, `_line`, `reason` (empty for a clean row) and `record` (the raw row as JSON).
+        The clean columns, `_file`, `_line`, `_reason` (empty for a clean row) and `_record` (a rejected row
+        as it was read, as JSON; NULL for a clean row).
 
     Notes
     -----
-    A date and time is taken as written: an offset from UTC does not move it to another day.
+    A date and time is taken as written: an offset from UTC does not move it to another day. Money is rounded
+    to six decimal places.
     """
-    clean: dict[str, ir.Value] = {}
-    faults: list[ir.StringValue] = [raw["_problem"].fill_null("")]
+    values: list[ir.Value] = []
+    faults: list[ir.StringValue] = []
     for name, source in columns.items():
         column = SCHEMAS[table].get(name, TEXT)
         text = raw[source].strip().nullif("")
         value = _parse(text, column, decimal, thousands, date_format)
-        clean[name] = value
+        values.append(value.name(name))
         if column.required:
-            faults.append(text.isnull().ifelse(f"{name} is empty", ""))
-        faults.append(
-            (text.notnull() & ~_is_valid(value, column))
-            .fill_null(False)
-            .ifelse(ibis.literal(f"{name} '") + text.substr(0, 80) + f"' is not {_described(column, date_format)}", "")
-        )
-    record = ibis.struct({c: raw[c] for c in raw.columns if c not in ORIGIN}).cast("json").cast("string")
-    judged = raw.select(**clean, _file=raw["_file"], _line=raw["_line"], reason=_joined(faults), record=record)
+            faults.append(text.isnull().ifelse(f"{name} is empty", NOTHING))
+        shown = ibis.literal(f"{name} '") + text.substr(0, 80)
+        wrong = text.notnull() & ~_is_valid(value, column).fill_null(False)
+        faults.append(wrong.ifelse(shown + f"' is not {_described(column, decimal, thousands, date_format)}", NOTHING))
+    # A row that could not be taken apart has no columns to find fault with.
+    reason = ibis.coalesce(raw["_problem"].nullif(""), ibis.literal("; ").join(faults))
+    record = ibis.struct({c: raw[c] for c in raw.columns if c not in ORIGIN})
+    judged = raw.select(*values, "_file", "_line", _reason=reason, _record=record)
     if key := PRIMARY_KEYS.get(table):
         # The rule does not look at the order of rows: the first of the records in alphabetical order stays.
         rank = ibis.row_number().over(
-            group_by=[judged[key], judged.reason == ""], order_by=[judged.record, judged["_file"], judged["_line"]]
+            group_by=[judged[key], judged["_reason"] == ""], order_by=[judged["_record"], "_file", "_line"]
         )
-        repeated = (judged.reason == "") & (rank > 0)
-        judged = judged.mutate(reason=repeated.ifelse(f"{key} is already on another row", judged.reason))
-    return judged
+        repeated = (judged["_reason"] == "") & (rank > 0)
+        judged = judged.mutate(_reason=repeated.ifelse(f"{key} is already on another row", judged["_reason"]))
+    as_json = judged["_record"].cast("json").cast("string")
+    return judged.mutate(_record=(judged["_reason"] != "").ifelse(as_json, NOTHING))
 
 
 def _parse(text: ir.StringValue, column: Column, decimal: str, thousands: str, date_format: str) -> ir.Value:
     """Turn text into a value of the column's kind; NULL where that is impossible."""
     if column.kind == "text":
-        return text
+        return text.lower() if column.allowed else text
     if column.kind in ("date", "time"):
-        iso = text.re_search(ISO_DATE).ifelse(text.replace("T", " ").substr(0, 19), ibis.null("string"))
-        stamp = iso.try_cast("timestamp")
+        stamp = text.re_search(ISO_DATE).ifelse(text.replace("T", " ").substr(0, 19), NOTHING).try_cast("timestamp")
         if date_format:
-            stamp = ibis.coalesce(_try_strptime(text, date_format), stamp)
+            # An offset is taken off unread: DuckDB would move the time to UTC.
+            plain = text.re_replace(OFFSET, "") if date_format.endswith("%z") else text
+            stamp = ibis.coalesce(_try_strptime(plain, date_format.removesuffix("%z").rstrip()), stamp)
+        stamp = stamp.year().between(*YEARS).ifelse(stamp, ibis.null("timestamp"))
         return stamp.date() if column.kind == "date" else stamp
     if column.kind == "boolean":
         word = text.lower()
@@ -226,40 +233,40 @@ def _parse(text: ir.StringValue, column: Column, decimal: str, thousands: str, d
         )
     if thousands:
         text = text.replace("\u00a0", " ").replace("\u202f", " ")
-        grouped = rf"^[+-]?(\d{{1,3}}({re.escape(thousands)}\d{{3}})+|\d+)({re.escape(decimal)}\d*)?$"
-        text = text.re_search(grouped).ifelse(text.replace(thousands, ""), ibis.null("string"))
+        grouped = rf"^[+-]?(\d{{1,3}}({re.escape(thousands)}\d{{3}})+|\d*)({re.escape(decimal)}\d*)?([eE][+-]?\d+)?$"
+        text = text.re_search(grouped).ifelse(text.replace(thousands, ""), NOTHING)
     if decimal != ".":
         text = text.replace(".", "?").replace(decimal, ".")  # "1.234,5" without a thousands key is no number
-    number = text.re_search(NUMBER).ifelse(text, ibis.null("string"))
+    number = text.re_search(NUMBER).ifelse(text, NOTHING)
     if column.kind == "money":
         return number.try_cast(MONEY_TYPE)
     value = number.try_cast("float64")
     if column.kind == "integer":
-        return (value == value.round()).ifelse(value, ibis.null("float64")).cast("int64")
-    return value
+        return (value % 1 == 0).ifelse(value, ibis.null("float64")).try_cast("int64")
+    return value.isinf().ifelse(ibis.null("float64"), value)
 
 
 def _is_valid(value: ir.Value, column: Column) -> ir.BooleanValue:
     if column.allowed:
         return value.isin(column.allowed)
     if column.between:
-        return value.notnull() & value.between(*column.between)
-    return value.notnull()
+        return value.between(*column.between)
+    return ~value.re_search(r"\x00") if column.kind == "text" else value.notnull()
 
 
-def _described(column: Column, date_format: str) -> str:
+def _described(column: Column, decimal: str, thousands: str, date_format: str) -> str:
+    """Say how a value of the column should be written."""
     if column.allowed:
         return "one of " + ", ".join(column.allowed)
     if column.between:
         return "a whole number from {} to {}".format(*column.between)
-    if column.kind in ("date", "time"):
-        return f"{KIND_NAMES[column.kind]} ({date_format or 'YYYY-MM-DD'})"
-    return KIND_NAMES.get(column.kind, "text")
-
-
-def _joined(faults: list[ir.StringValue]) -> ir.StringValue:
-    """Join the faults that are there with semicolons."""
-    total = faults[0]
-    for fault in faults[1:]:
-        total = total + ((total != "") & (fault != "")).ifelse("; ", "") + fault
-    return total
+    number = f"1{thousands}234{decimal}5"
+    return {
+        "text": "text without NUL characters",
+        "date": f"a date ({date_format or 'YYYY-MM-DD'})",
+        "time": f"a time ({date_format or 'YYYY-MM-DD HH:MM'})",
+        "money": f"a number below 10^12 written like {number}",
+        "number": f"a number written like {number}",
+        "integer": "a whole number",
+        "boolean": "yes or no",
+    }[column.kind]

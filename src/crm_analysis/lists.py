@@ -53,8 +53,9 @@ def _harmless(cell: Any) -> Any:
 
 
 def heading(name: str, unit: str) -> str:
-    """Write a column's name with its unit, unless the cells themselves show it."""
-    return name.replace("_", " ") + (f" ({unit})" if unit not in ("", "date", "share", "customers") else "")
+    """Write a column's name with its unit, unless the cells or the name itself show it."""
+    words = name.replace("_", " ")
+    return words if unit in ("", "date", "share") or words.endswith(unit) else f"{words} ({unit})"
 
 
 def _number_format(unit: str) -> str:

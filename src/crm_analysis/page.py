@@ -211,9 +211,8 @@ def _cells(column: pd.Series, unit: str, numeric: bool) -> builtins.list[str]:
         texts = [written(value if isinstance(value, dt.date) else _plain(value)) for value in column]
         kind = " class=d" if _is_date(column) else ""
         return [f"<td{kind}>{html.escape(text if len(text) <= 60 else text[:59] + '…')}</td>" for text in texts]
-    largest = column.abs().max()
-    whole = pd.api.types.is_integer_dtype(column) or largest >= 1000
-    form = ".1%" if unit == "share" else ",.0f" if whole else ",.1f" if largest >= 100 else ",.2f" if unit else ",.3f"
+    whole = pd.api.types.is_integer_dtype(column) or (unit and column.abs().max() >= 1000)
+    form = ".1%" if unit == "share" else ",.0f" if whole else ",.2f" if unit else ",.4g"
     return [f"<td class=n>{written(None) if pd.isna(value) else format(value, form)}</td>" for value in column]
 
 

@@ -6,7 +6,6 @@ import math
 
 import ibis
 import ibis.expr.types as ir
-import numpy as np
 import pandas as pd
 
 from crm_analysis.customers import Table, as_table, exact_sum, total_value
@@ -51,17 +50,23 @@ def concentration(customers: Table, *shares: float) -> pd.DataFrame:
     return curve.assign(value_share=curve["value"] / total)
 
 
-def share_of_top(curve: pd.DataFrame, share: float) -> float:
-    """Return the share of all value that the top share of customers brings.
-
-    A part of a customer counts as a whole one: of 23,570 customers the top 1 % are 236. The result is exact for
-    whole tenths of a per cent, for the shares given to `concentration`, and for up to 1,000 customers; in between
-    it lies on the line from one point of the curve to the next.
-    """
+def size_of_top(curve: pd.DataFrame, share: float) -> int:
+    """Return how many customers the top share are; a part of one counts as a whole: 236 are the top 1 % of 23,570."""
     if not 0 <= share <= 1:
         raise ValueError(f"a share of customers lies between 0 and 1, not at {share}")
-    top = math.ceil(curve["customers"].iloc[-1] * share - ROUNDING)
-    return float(np.interp(top, curve["customers"], curve["value_share"]))
+    return math.ceil(curve["customers"].iloc[-1] * share - ROUNDING)
+
+
+def share_of_top(curve: pd.DataFrame, share: float) -> float:
+    """Return the share of all value that the top share of customers brings (see `size_of_top`).
+
+    The curve has points for whole tenths of a per cent and for the shares given to `concentration`, with up to 1,000
+    customers for all; elsewhere there is no exact answer, and so a `ValueError`.
+    """
+    point = curve.loc[curve["customers"] == size_of_top(curve, share), "value_share"]
+    if point.empty:
+        raise ValueError(f"the curve has no point at a share of {share}; give it to concentration(customers, {share})")
+    return float(point.iloc[0])
 
 
 def customers_for(customers: Table, share: float) -> float:
@@ -97,19 +102,6 @@ def gini(customers: Table) -> float:
     return float(2 * area / (count * total_value(total)) - (count + 1) / count)
 
 
-def _ranked(customers: Table) -> ir.Table:
-    """Rank customers by value, best first, with the running sum; the order of equals changes none of the sums."""
-    table = as_table(customers)
-    best_first = [ibis.desc("value"), ibis.asc("customer_id")]
-    everyone = ibis.window()
-    return table.select(
-        rank=ibis.row_number().over(order_by=best_first) + 1,
-        running=exact_sum(table["value"]).over(ibis.cumulative_window(order_by=best_first)),
-        count=table.count().over(everyone),
-        total=exact_sum(table["value"]).over(everyone),
-    )
-
-
 def best(customers: Table, share: float) -> ir.Table:
     """Return the best share of customers, best first, each with its `value_share` of the whole.
 
@@ -124,3 +116,16 @@ def best(customers: Table, share: float) -> ir.Table:
     )
     top = ranked.filter(ranked["_more"] < ranked["_count"] * share - ROUNDING)
     return top.drop("_more", "_count").order_by(ibis.desc("value"), ibis.asc("customer_id"))
+
+
+def _ranked(customers: Table) -> ir.Table:
+    """Rank customers by value, best first, with the running sum; the order of equals changes none of the sums."""
+    table = as_table(customers)
+    best_first = [ibis.desc("value"), ibis.asc("customer_id")]
+    everyone = ibis.window()
+    return table.select(
+        rank=ibis.row_number().over(order_by=best_first) + 1,
+        running=exact_sum(table["value"]).over(ibis.cumulative_window(order_by=best_first)),
+        count=table.count().over(everyone),
+        total=exact_sum(table["value"]).over(everyone),
+    )

@@ -64,7 +64,7 @@ def execute(notebook: Path, executed: Path, parameters: dict[str, Any], cell_tim
             cwd=str(notebook.parent),
             progress_bar=False,
             execution_timeout=cell_timeout,
-extra_arguments=["--log-level=CRITICAL"],
+            extra_arguments=["--log-level=CRITICAL"],
         )
     except PapermillExecutionError as error:
         if error.ename == Unanswerable.__name__:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import codecs
+import contextlib
 import datetime as dt
-import re
 import tomllib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import duckdb
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from crm_analysis.errors import InputError
-from crm_analysis.intake import OPEN_TABLES, SCHEMAS
+from crm_analysis.intake import OPEN_TABLES, RESERVED, SCHEMAS
 
-FORMATS = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parquet", ".xlsx": "excel", ".xls": "excel"}
+FORMATS = {
+    **dict.fromkeys((".csv", ".tsv", ".txt"), "csv"),
+    ".parquet": "parquet",
+    **dict.fromkeys((".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"), "excel"),
+}
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class TableSettings(_Strict):
@@ -34,8 +40,10 @@ class TableSettings(_Strict):
         `csv`, `parquet` or `excel`; by default told from the file's suffix.
     sheet
         The sheet of an Excel file; by default the first.
-    delimiter, encoding, decimal, thousands
-        How text files are written; Excel cells that hold text follow `decimal` and `thousands` too.
+    delimiter, encoding
+        How text files are written.
+    decimal, thousands
+        How numbers are written in text files, and wherever else a number is kept as text.
     date_format
         A `strptime` format for dates that are not written YYYY-MM-DD.
     columns
@@ -47,8 +55,8 @@ class TableSettings(_Strict):
     sql: str | None = None
     format: Literal["csv", "parquet", "excel"] | None = None
     sheet: str | None = None
-    delimiter: str = Field(",", min_length=1, max_length=1)
-    encoding: str = "utf-8-sig"
+    delimiter: str = Field(",", pattern=r'^[^"\r\n\x00]$', examples=[";"])
+    encoding: str = "utf-8"
     decimal: Literal[".", ","] = "."
     thousands: Literal["", ".", ",", " ", "'"] = ""
     date_format: str = ""
@@ -56,11 +64,22 @@ class TableSettings(_Strict):
 
     @field_validator("encoding")
     @classmethod
-    def _encoding_exists(cls, encoding: str) -> str:
+    def _decodes(cls, encoding: str) -> str:
         try:
-            return codecs.lookup(encoding).name
-        except LookupError:
-            raise ValueError(f"'{encoding}' is no encoding that Python knows") from None
+            b"\0\0\0\0".decode(encoding)
+        except (LookupError, ValueError):
+            raise ValueError(f"'{encoding}' is no text encoding that Python knows, such as cp1252") from None
+        return encoding
+
+    @field_validator("date_format")
+    @classmethod
+    def _tells_the_date(cls, date_format: str) -> str:
+        plain = date_format.removesuffix("%z").rstrip()
+        there_and_back = "SELECT strptime(strftime(DATE '2003-11-28', $f), $f)::DATE = DATE '2003-11-28'"
+        with contextlib.suppress(duckdb.Error):
+            if "%z" not in plain.lower() and duckdb.execute(there_and_back, {"f": plain}).fetchall()[0][0]:
+                return date_format
+        raise ValueError(f"'{date_format}' does not tell day, month and year, as %d.%m.%Y or %m/%d/%Y %H:%M does")
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -71,24 +90,32 @@ class TableSettings(_Strict):
         return self
 
     def files(self, folder: Path) -> list[Path]:
-        """Return the files that `path` names, sorted; an error names the pattern that matches none."""
-        patterns = [self.path] if isinstance(self.path, str) else self.path or []
-        found: dict[Path, None] = {}
-        for pattern in patterns:
-            absolute = Path(pattern).is_absolute()
-            base, glob = (Path(Path(pattern).anchor), pattern[1:]) if absolute else (folder, pattern)
-            plain = base / glob
-            matches = [plain] if plain.is_file() else sorted(p for p in base.glob(glob) if p.is_file())
+        """Return the files that `path` names, in its order, each once; a pattern without a file is an error."""
+        found: dict[Path, Path] = {}
+        for pattern in [self.path] if isinstance(self.path, str) else self.path or []:
+            plain = folder / pattern
+            if plain.is_dir():
+                raise InputError(f"'{pattern}' is a folder; name the files in it, for example '{pattern}/*.csv'")
+            base = Path(plain.anchor) if Path(pattern).is_absolute() else folder
+            try:
+                # What begins like this was left by a program that has or had the real file open.
+                globbed = [p for p in base.glob(str(plain.relative_to(base))) if not p.name.startswith((".", "~$"))]
+                matches = [plain] if plain.is_file() else sorted(p for p in globbed if p.is_file())
+            except (OSError, ValueError) as error:
+                raise InputError(f"'{pattern}' is not a usable path ({error})") from None
             if not matches:
                 raise InputError(f"no file matches '{pattern}' in {folder}")
-            found |= dict.fromkeys(matches)
-        return list(found)
+            for file in matches:
+                found.setdefault(file.resolve(), file)
+        if not found:
+            raise InputError("the list names no file")
+        return list(found.values())
 
     def format_of(self, file: Path) -> str:
         """Return the format of a file: as given, or by its suffix."""
         if found := self.format or FORMATS.get(file.suffix.lower()):
             return found
-        raise InputError(f"{file}: give its format (csv, parquet or excel); '{file.suffix}' does not tell")
+        raise InputError(f"{file.name}: its name does not tell what it is; give the format: csv, parquet or excel")
 
 
 class Settings(_Strict):
@@ -114,66 +141,130 @@ class Settings(_Strict):
 
     title: str = Field(min_length=1)
     note: str = ""
-    currency: str = Field("USD", pattern="^[A-Z]{3}$")
+    currency: str = Field("USD", pattern="^[A-Z]{3}$", examples=["EUR"])
     as_of: dt.date | None = None
-    engine: str | None = Field(None, pattern="^(duckdb|sqlite)://.+")
+    engine: str | None = Field(None, pattern="^(duckdb|sqlite):///.", examples=["duckdb:///shop.duckdb"])
     cell_timeout: int = Field(600, gt=0)
     tables: dict[str, TableSettings]
     parameters: dict[str, dict[str, Any]] = {}
 
+    @field_validator("as_of", mode="before")
+    @classmethod
+    def _is_a_date(cls, as_of: object) -> object:
+        try:
+            return dt.date.fromisoformat(as_of) if isinstance(as_of, str) else as_of
+        except ValueError:
+            raise ValueError(f"'{as_of}' is not a date (YYYY-MM-DD)") from None
+
     @model_validator(mode="after")
     def _tables_are_known(self) -> Self:
         if "transactions" not in self.tables:
-            raise ValueError("tables.transactions is missing; it is the one table that every dataset needs")
+            raise _fault("it is missing; it is the one table that every dataset needs", "tables", "transactions")
         for name, table in self.tables.items():
             if name not in SCHEMAS:
-                raise ValueError(f"tables.{name} is not a table; the tables are {', '.join(SCHEMAS)}")
+                raise _fault(f"there is no such table; the tables are {', '.join(SCHEMAS)}", "tables", name)
+            known = list(SCHEMAS[name])
             for column in table.columns:
-                if column not in SCHEMAS[name] and name not in OPEN_TABLES:
-                    known = ", ".join(SCHEMAS[name])
-                    raise ValueError(f"tables.{name}.columns.{column} is not a column; the columns are {known}")
+                key = ("tables", name, "columns", column)
+                if column not in known and name not in OPEN_TABLES:
+                    raise _fault(f"there is no such column; the columns are {', '.join(known)}", *key)
+                # The engine does not tell names apart by case.
+                taken = [*RESERVED, *(other for other in [*known, *table.columns] if other != column)]
+                if twin := next((other for other in taken if other.lower() == column.lower()), None):
+                    raise _fault(f"the name '{twin}' is taken; choose another one", *key)
             if table.path is None and self.engine is None:
-                raise ValueError(f'tables.{name} reads a database, so the top level needs engine = "duckdb:///…"')
+                raise _fault('it reads a database, so the top level needs engine = "duckdb:///…"', "tables", name)
         return self
+
+
+def _fault(message: str, *keys: str) -> PydanticCustomError:
+    """Return an error about a key that lies deeper than the model that is checked."""
+    return PydanticCustomError("fault", "{message}", {"message": message, "keys": keys})
 
 
 def read_settings(path: Path) -> Settings:
     """Read a dataset's TOML; an error names the file, the line and the key."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        content = path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as a UTF-8 text file ({error})") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', error)})") from None
     try:
+        text = _text(content)
         return Settings.model_validate(tomllib.loads(text))
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path}, line {line}: not UTF-8; save the file in that encoding") from None
     except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: not valid TOML: {error}") from None
+        line = max((end for _, end, _ in _statements(text)), default=0) + 1
+        raise InputError(f"{path}, line {line}: not valid TOML: {error}") from None
     except ValidationError as errors:
-        first = errors.errors()[0]
-        message = first["msg"].removeprefix("Value error, ")
-        keys = [str(key) for key in first["loc"] if str(key) not in ("str", "list[str]")]
-        named = re.match(r"(tables\.[\w.-]+) ", message)  # a check across tables says itself which key it means
-        line = line_of(text, named[1].split(".") if named else keys)
-        if first["type"] == "extra_forbidden":
-            model = TableSettings if keys[0] == "tables" else Settings
-            message = f"unknown key; the keys here are {', '.join(model.model_fields)}"
-        where = f"{path}, line {line}" if line else f"{path}"
-        raise InputError(f"{where}: {'.'.join(keys) + ': ' if keys else ''}{message}") from None
+        # A misspelt key also makes the right one missing: say the cause.
+        first = min(errors.errors(), key=lambda error: error["type"] != "extra_forbidden")
+        keys, message = _explained(first)
+        raise located(InputError(message, *keys), path) from None
 
 
-def line_of(text: str, keys: list[str]) -> int | None:
-    """Return the line of a TOML text on which a key stands, or the nearest of its parents."""
-    section: list[str] = []
-    found: dict[tuple[str, ...], int] = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        if header := re.match(r"\s*\[+([^\]]+)\]", line):
-            section = _key_parts(header[1])
-            found.setdefault(tuple(section), number)
-        elif key := re.match(r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"))*)\s*=""", line):
-            found.setdefault(tuple(section + _key_parts(key[1])), number)
-    return next((found[tuple(keys[:n])] for n in range(len(keys), 0, -1) if tuple(keys[:n]) in found), None)
+def located(error: InputError, path: Path) -> InputError:
+    """Return an error with the dataset's TOML, and the line and the name of the key that it is about."""
+    line = line_of(_text(path.read_bytes()), error.keys)
+    where = f"{path}, line {line}" if line else f"{path}"
+    return InputError(": ".join([where, *filter(None, [".".join(error.keys)]), str(error)]))
 
 
-def _key_parts(key: str) -> list[str]:
-    return [part.strip(" \"'") for part in key.split(".")]
+def _explained(error: ErrorDetails) -> tuple[list[str], str]:
+    """Return the key that one of pydantic's errors is about, and a sentence on what is wrong with it."""
+    keys = [str(key) for key in error["loc"]]
+    model = TableSettings if len(keys) > 2 else Settings
+    field = keys[2 if model is TableSettings else 0] if keys else ""
+    if field == "path":
+        keys = keys[:3]  # pydantic goes on with the type that it tried
+    match error["type"]:
+        case "fault":
+            return list(error["ctx"]["keys"]), error["msg"]
+        case "value_error":
+            return keys, error["msg"].removeprefix("Value error, ")
+        case "missing":
+            return keys, "it is missing"
+        case "extra_forbidden":
+            return keys, f"there is no such key; the keys are {', '.join(model.model_fields)}"
+        case "string_pattern_mismatch":
+            example = ", ".join(model.model_fields[field].examples or [])
+            return keys, f"it is {error['input']!r}, but should look like '{example}'"
+        case _:
+            should = error["msg"].partition(" should ")[2].replace("dictionary", "TOML table").partition(" or inst")[0]
+            return keys, f"it is {error['input']!r:.60}, but should {should}"
+
+
+def line_of(text: str, keys: Sequence[str]) -> int | None:
+    """Return the line of a TOML text on which a key stands, or the nearest of its parents; None without any."""
+    best, deepest = None, 0
+    for start, _, document in _statements(text):
+        depth = 0
+        while depth < len(keys) and isinstance(document, dict) and keys[depth] in document:
+            document, depth = document[keys[depth]], depth + 1
+        if depth > deepest:
+            best, deepest = start, depth
+    return best
+
+
+def _statements(text: str) -> Iterator[tuple[int, int, Any]]:
+    """Yield the first and the last line of each statement of a TOML, and what the TOML says up to there.
+
+    Every beginning of the text that is valid TOML ends with a statement (or a comment), so the parser itself
+    finds them, whatever stands in quotation marks or over several lines.
+    """
+    lines = text.split("\n")
+    start = 1
+    for end in range(1, len(lines) + 1):
+        try:
+            document = tomllib.loads("\n".join(lines[:end]))
+        except tomllib.TOMLDecodeError:
+            continue
+        yield start, end, document
+        start = end + 1
+
+
+def _text(content: bytes) -> str:
+    return content.decode("utf-8-sig").replace("\r\n", "\n")

@@ -12,6 +12,8 @@ from crm_analysis.lifetime.holdout import errors, holdout, holdout_by_frequency,
 from crm_analysis.lifetime.value import alive_bands, at_risk, average_margin, totals, value
 
 __all__ = [
+    "BetaGeoFitter",
+    "GammaGammaFitter",
     "alive_bands",
     "at_risk",
     "average_margin",

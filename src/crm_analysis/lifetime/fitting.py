@@ -3,23 +3,55 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from autograd import grad
+from autograd import hessian, value_and_grad
+from scipy.optimize import minimize
 
 from crm_analysis.customers import Table, as_table
 from crm_analysis.errors import Unanswerable
 
 with warnings.catch_warnings():  # importing lifetimes changes the global warning filters
     warnings.simplefilter("ignore")
-    from lifetimes import BetaGeoFitter, GammaGammaFitter
-    from lifetimes.utils import ConvergenceError
+    import lifetimes
 
 LEAST_REPEATERS = 30  # fewer customers who bought again cannot carry four parameters
-STEEPEST = 1e-4  # of the mean log-likelihood on log-parameters, at a maximum
+# Keeps a parameter that the data do not bound from running away; moves the others by far less than their errors.
+RIDGE = 2e-7
+STEEPEST = 1e-5  # gradient of the mean log-likelihood on log-parameters, at a maximum
+
+
+class _Verified:
+    """Lets a model of lifetimes be fitted to a maximum that is verified, also along a flat ridge."""
+
+    def _fit(self, data: tuple[Any, ...], start: Any, size: int, *rest: Any, **more: Any) -> tuple[Any, float, Any]:
+        """Replace the search of `lifetimes.BaseFitter`: return log-parameters, mean loss and Hessian at the best."""
+        loss = self._negative_log_likelihood  # type: ignore[attr-defined]
+
+        def ridged(at: np.ndarray) -> float:
+            return loss(at, *data) + RIDGE * (at**2).sum()
+
+        slope = value_and_grad(ridged)
+        near = minimize(slope, np.zeros(size) if start is None else start, jac=True, method="L-BFGS-B")
+        best = minimize(slope, near.x, jac=True, hess=hessian(ridged), method="trust-exact", options={"gtol": 1e-8})
+        if not np.abs(best.jac).max() < STEEPEST:
+            raise _NotConverged
+        return best.x, loss(best.x, *data), hessian(ridged)(best.x)
+
+
+class BetaGeoFitter(_Verified, lifetimes.BetaGeoFitter):  # type: ignore[misc]
+    """BG/NBD as in lifetimes, fitted to a maximum that is verified."""
+
+
+class GammaGammaFitter(_Verified, lifetimes.GammaGammaFitter):  # type: ignore[misc]
+    """Gamma-Gamma as in lifetimes, fitted to a maximum that is verified."""
+
+
+class _NotConverged(Exception):
+    """The search ended where the likelihood still rises."""
 
 
 def histories(customers: Table) -> pd.DataFrame:
@@ -77,11 +109,8 @@ def fit_purchases(histories: pd.DataFrame) -> BetaGeoFitter:
     Pareto/NBD model", Marketing Science 24 (2005), 275-284.
     """
     _check_enough(histories[histories["frequency"] > 0], "BG/NBD")
-    return _fit(
-        BetaGeoFitter(),
-        "BG/NBD",
-        *(histories[column].to_numpy() for column in ("frequency", "recency", "T", "customers")),
-    )
+    frequency, recency, T, weights = (histories[c].to_numpy() for c in ("frequency", "recency", "T", "customers"))
+    return _converged(BetaGeoFitter().fit, "BG/NBD", frequency, recency, T, weights=weights)
 
 
 def fit_spend(histories: pd.DataFrame) -> GammaGammaFitter:
@@ -105,11 +134,11 @@ def fit_spend(histories: pd.DataFrame) -> GammaGammaFitter:
     P. S. Fader and B. G. S. Hardie, "The Gamma-Gamma model of monetary value" (2013), brucehardie.com/notes/025.
     """
     _check_enough(histories, "Gamma-Gamma")
-    model = _fit(
-        GammaGammaFitter(),
-        "Gamma-Gamma",
-        *(histories[column].to_numpy() for column in ("frequency", "monetary_value", "customers")),
-    )
+    frequency, money, weights = (histories[c].to_numpy() for c in ("frequency", "monetary_value", "customers"))
+    scale = np.average(money, weights=weights)  # so that no currency is too small or too large for the search
+    model = _converged(GammaGammaFitter().fit, "Gamma-Gamma", frequency, money / scale, weights=weights)
+    for found in (model.params_, model.standard_errors_):
+        found["v"] *= scale
     if model.params_["q"] <= 1:
         raise Unanswerable(
             f"The spend per purchase differs so much between customers (Gamma-Gamma q = {model.params_['q']:.2f})"
@@ -119,9 +148,18 @@ def fit_spend(histories: pd.DataFrame) -> GammaGammaFitter:
 
 
 def parameters(model: BetaGeoFitter | GammaGammaFitter) -> pd.DataFrame:
-    """Return a model's `parameter`, `estimate` and `standard_error`."""
+    """Return a model's parameters.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `parameter`, `estimate`, `standard_error` and `note`, which says of a parameter that the data hardly bound it:
+        customers do not differ in what it describes, or a single one never varies. What is expected of customers is
+        sound all the same.
+    """
     found = model.params_.rename("estimate").to_frame().assign(standard_error=model.standard_errors_)
-    return found.rename_axis("parameter").reset_index()
+    vague = ~(found["standard_error"] < found["estimate"])
+    return found.assign(note=np.where(vague, "hardly bounded by the data", "")).rename_axis("parameter").reset_index()
 
 
 def _check_enough(repeaters: pd.DataFrame, model: str) -> None:
@@ -132,33 +170,14 @@ def _check_enough(repeaters: pd.DataFrame, model: str) -> None:
         )
 
 
-def _fit(model: BetaGeoFitter | GammaGammaFitter, name: str, *columns: np.ndarray) -> BetaGeoFitter | GammaGammaFitter:
-    """Fit a model on weighted rows and make sure that it stands on a maximum of the likelihood."""
-    *data, weights = columns
+def _converged(fit: Callable[..., Any], name: str, *data: np.ndarray, weights: np.ndarray) -> Any:
+    """Fit a model on weighted rows; a failure names the model and the data."""
     try:
-        with _quiet():
-            model.fit(*data, weights=weights)
-            if model.params_.index[0] == "r":  # lifetimes fits BG/NBD in a time unit of its own
-                scale = model._scale
-                data = [data[0], data[1] * scale, data[2] * scale]
-                at = model.params_ * np.array([1, scale, 1, 1])
-            else:
-                at = model.params_
-            slope = grad(model._negative_log_likelihood)(np.log(at.to_numpy()), *data, weights, 0.0)
-    except (ConvergenceError, np.linalg.LinAlgError) as error:
-        raise Unanswerable(_failed(name, weights, str(error))) from None
-    if not np.isfinite(model.standard_errors_).all() or not np.abs(slope).max() < STEEPEST:
-        raise Unanswerable(_failed(name, weights, f"gradient {np.abs(slope).max():.1e}"))
-    return model
-
-
-def _failed(name: str, weights: np.ndarray, why: str) -> str:
-    return f"The {name} model did not converge on {int(weights.sum()):,} customers ({' '.join(why.split())[:120]})."
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep lifetimes from changing warning filters, and numerical warnings of its search from the page."""
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        yield
+        with warnings.catch_warnings(), np.errstate(all="ignore"):  # lifetimes changes filters while it fits
+            warnings.simplefilter("ignore")
+            return fit(*data, weights=weights)
+    except (_NotConverged, np.linalg.LinAlgError) as error:
+        raise Unanswerable(
+            f"The {name} model did not converge on the {int(weights.sum()):,} customers it was fitted on:"
+            " its likelihood still rises where the search ended."
+        ) from error

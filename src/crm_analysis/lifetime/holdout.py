@@ -8,10 +8,10 @@ import ibis
 import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
-from lifetimes import BetaGeoFitter
 
 from crm_analysis.customers import Table, as_table, purchases
 from crm_analysis.errors import Unanswerable
+from crm_analysis.lifetime.fitting import BetaGeoFitter
 
 
 def split_date(period: tuple[dt.date, dt.date], as_of: dt.date, weeks: int = 0) -> dt.date:

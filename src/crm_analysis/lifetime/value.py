@@ -6,9 +6,9 @@ import ibis
 import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
-from lifetimes import BetaGeoFitter, GammaGammaFitter
 
 from crm_analysis.customers import Table, as_table, total_value
+from crm_analysis.lifetime.fitting import BetaGeoFitter, GammaGammaFitter
 
 WEEKS_A_YEAR = 365.25 / 7
 

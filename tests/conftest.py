@@ -1,0 +1,50 @@
+"""What tests share: a small dataset to write, and CDNOW."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from crm_analysis.examples import write_cdnow
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+@pytest.fixture(scope="session")
+def cdnow() -> Path:
+    """Return the description of the CDNOW dataset, whose CSV is written if it is not there."""
+    if not (DATA / "cdnow.csv").exists():
+        write_cdnow(DATA)
+    return DATA / "cdnow.toml"
+
+
+@pytest.fixture
+def write_dataset(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes a CSV and a TOML that describes it, and returns the TOML's path.
+
+    `settings` goes on in [tables.transactions]; `top` stands above it.
+    """
+
+    def write(text: str | bytes, settings: str = "", *, top: str = "", name: str = "shop") -> Path:
+        (tmp_path / "sales.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+        toml = tmp_path / f"{name}.toml"
+        toml.write_text(f'title = "Shop"\n{top}\n[tables.transactions]\npath = "sales.csv"\n{settings}\n', "utf-8")
+        return toml
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def published(cdnow: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the whole report on CDNOW, made as a scheduler makes it."""
+    out = tmp_path_factory.mktemp("reports")
+    command = [sys.executable, "-m", "crm_analysis", "report", str(cdnow), "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    names = sorted(line.split(":")[0] for line in done.stderr.splitlines())
+    assert names == ["lifecycle", "lifetime_value", "pareto", "pyramid"], done.stderr
+    return Path(done.stdout.strip()).parent
