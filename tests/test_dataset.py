@@ -561,3 +561,14 @@ def test_other_sources(write_dataset, tmp_path):
     path = write_dataset(SALES, tables + '[tables.customers]\npath = "c.xlsx"', top='engine = "duckdb:///shop.duckdb"')
     found = sentence(path)
     assert found.startswith(f"{path}, line 7: tables.customers: c.xlsx: cannot be read as an Excel file (")
+
+
+def test_service_costs_of_people_without_a_transaction_are_told(write_dataset):
+    toml = write_dataset(SALES)
+    (toml.parent / "service.csv").write_text("customer_id,date,cost\na,1997-02-01,2\nnobody,1997-02-01,3.5\n")
+    toml.write_text(toml.read_text() + '\n[tables.service_costs]\npath = "service.csv"\n')
+    data = open_dataset(toml)
+    assert data.value_name == "profit"
+    told = "Service costs of USD 3.50 are for people without a transaction; they are in nobody's profit."
+    assert data.warnings() == [told]
+    assert open_dataset(toml, "1997-01-31").warnings() == []

@@ -171,6 +171,13 @@ class Dataset:
             unknown = customers.lines_without_cost(*self._value_tables()[:2])
             if unknown:
                 found.append(f"{unknown:,} transaction rows have no cost; profit counts their cost as 0.")
+        if self.has("service_costs"):
+            bought, _, served = self._value_tables()
+            if unassigned := customers.unassigned_service_cost(bought, served, as_of=self.as_of):
+                found.append(
+                    f"Service costs of {self.currency} {unassigned:,.2f} are for people without a transaction;"
+                    " they are in nobody's profit."
+                )
         if self.has("customers"):
             strangers = self.customers().anti_join(self.table("customers"), "customer_id").count().execute()
             if strangers:
