@@ -5,8 +5,10 @@ import shutil
 import pytest
 from playwright.sync_api import sync_playwright
 
+from crm_analysis import report
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PAGES = ["index", "pareto", "pyramid", "lifecycle", "lifetime_value"]
+PAGES = ["index", *report.notebooks()]
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: apt-get install chromium")
 

@@ -94,21 +94,21 @@ def tracked(weeks):
 
 class TestConcentrationCurve:
     def test_marks_the_point_on_the_curve(self):
-        ax = saved(charts.concentration_curve(curve(0, 0.68, 0.8, 0.9, 0.95, 1), 0.20, "revenue")).axes[0]
+        ax = saved(charts.concentration_curve(curve(0, 0.68, 0.8, 0.9, 0.95, 1), 0.20, 0.68, "revenue")).axes[0]
         assert texts(ax) == ["20% of customers\nbring 68% of revenue"]
         assert [line.get_xydata().tolist() for line in ax.lines][-1] == [[0.2, 0.68]]
         assert ticks(ax.xaxis)[-1] == ticks(ax.yaxis)[-1] == "100%"
 
     def test_reads_between_two_points(self):
-        ax = charts.concentration_curve(curve(0, 0.9, 1), 0.25, "profit").axes[0]
+        ax = charts.concentration_curve(curve(0, 0.9, 1), 0.25, 0.45, "profit").axes[0]
         assert texts(ax) == ["25% of customers\nbring 45% of profit"]
 
     @pytest.mark.parametrize(("shares", "limits"), [((0, 1.3, 1), (0, 1.3)), ((0, -0.2, 1), (-0.2, 1))])
     def test_shows_the_whole_curve_where_customers_lose_money(self, shares, limits):
-        assert saved(charts.concentration_curve(curve(*shares), 0.9, "profit")).axes[0].get_ylim() == limits
+        assert saved(charts.concentration_curve(curve(*shares), 0.9, 0.9, "profit")).axes[0].get_ylim() == limits
 
     def test_says_when_the_share_is_unknown(self):
-        ax = saved(charts.concentration_curve(curve(0, np.nan), 0.2, "profit")).axes[0]
+        ax = saved(charts.concentration_curve(curve(0, np.nan), 0.2, np.nan, "profit")).axes[0]
         assert "an unknown share of profit" in texts(ax)[0]
 
 
@@ -326,7 +326,7 @@ class TestAliveBands:
 
 
 HOSTILE_CHARTS = {
-    "concentration_curve": lambda: charts.concentration_curve(curve(0, 0.7, 1), 0.2, HOSTILE),
+    "concentration_curve": lambda: charts.concentration_curve(curve(0, 0.7, 1), 0.2, 0.28, HOSTILE),
     "pyramids": lambda: charts.pyramids(tiers().assign(tier=HOSTILE), HOSTILE),
     "tier_moves": lambda: charts.tier_moves(
         pd.DataFrame({"tier_before": ["small", HOSTILE], "tier_now": [HOSTILE, "major"], "customers": [1, 2]})

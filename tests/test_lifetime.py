@@ -109,7 +109,7 @@ class TestPublishedEstimates:
 class TestFitting:
     def test_too_few_repeat_customers(self):
         once = pd.DataFrame({"frequency": [0, 1], "recency": [0.0, 3.0], "T": [9.0, 9.0], "customers": [900, 29]})
-        with pytest.raises(Unanswerable, match=r"^Only 29 customers bought again; the BG/NBD model needs at least 30"):
+        with pytest.raises(Unanswerable, match=r"^Only 29 customers had bought again; 30 are needed to fit"):
             lifetime.fit_purchases(once)
 
     def test_a_fit_that_does_not_converge_says_so(self, sample, monkeypatch):
@@ -194,9 +194,40 @@ class TestValue:
             lifetime.value(customers, purchase_model, spend_model, **wrong)
 
     def test_margin(self):
-        known = pd.DataFrame({"customer_id": ["a", "b"], "revenue": [100.0, 50.0], "profit": [40.0, -10.0]})
+        """Of 200 purchased 50 were returned and 110 went to costs: a fifth is left."""
+        known = pd.DataFrame({"customer_id": ["a", "b"], "purchased": [120.0, 80.0], "value": [50.0, -10.0]})
         assert lifetime.average_margin(known) == pytest.approx(0.2)
-        assert lifetime.average_margin(known.drop(columns="profit")) == 1
+
+    def test_growth(self, data, customers):
+        table = data.table("transactions")
+        later = table.filter(table["date"] > SPLIT)["amount"].sum().cast("float64").execute()
+        assert lifetime.growth(data.customers(SPLIT), customers) == pytest.approx(later)
+
+    def test_regular_buyers_have_finite_expectations(self):
+        """All buy about every 14 days: lifetimes' hypergeometric function is undefined here."""
+        rng = np.random.default_rng(1)
+        age = rng.integers(40, 100, 500)
+        frequency = age // 2
+        regular = pd.DataFrame({"frequency": frequency, "recency": frequency * 2.0, "T": age + 1.0, "customers": 1})
+        model = lifetime.fit_purchases(regular)
+        history = [regular[c].to_numpy() for c in ("frequency", "recency", "T")]
+        expected = model.conditional_expected_number_of_purchases_up_to_time(26.0, *history)
+        assert np.isfinite(expected).all()
+        assert expected == pytest.approx(13 * model.conditional_probability_alive(*history), rel=0.1)
+        assert np.isfinite(model.expected_number_of_purchases_up_to_time(np.array([0.0, 26.0]))).all()
+
+    def test_the_other_way_to_the_expectation_agrees_with_lifetimes(self, purchase_model, customers):
+        from crm_analysis.lifetime.fitting import _until_they_stop
+
+        history = lifetime.histories(customers).iloc[::50]
+        x, recency, T = (history[c].to_numpy() for c in ("frequency", "recency", "T"))
+        r, alpha, a, b = purchase_model.params_
+        usual = purchase_model.conditional_expected_number_of_purchases_up_to_time(52.0, x, recency, T)
+        alive = purchase_model.conditional_probability_alive(x, recency, T)
+        assert alive * _until_they_stop(r + x, 52 / (alpha + T), a, b + x) == pytest.approx(usual, rel=1e-4)
+        assert _until_they_stop(r, np.array([52 / alpha]), a, b) == pytest.approx(
+            purchase_model.expected_number_of_purchases_up_to_time(52.0), rel=1e-4
+        )
 
 
 class TestHoldout:

@@ -17,7 +17,8 @@ def notebook(request):
 
 
 def test_reading_order():
-    assert list(NOTEBOOKS) == ["pareto", "pyramid", "lifecycle", "lifetime_value"]
+    first = ["pareto", "pyramid", "lifecycle", "lifetime_value"]
+    assert [name for name in NOTEBOOKS if name in first] == first
 
 
 def test_begins_with_its_only_title_and_ends_with_its_mark(notebook):
@@ -38,7 +39,7 @@ def test_parameters_are_annotated_literals_with_a_comment(notebook):
     assert lines[0].startswith("dataset: str = ")
     assert lines[1].startswith("as_of: str = ")
     for line in lines:
-        assert re.fullmatch(r"\w+: \w+ = .+  # .+", line)
+        assert re.fullmatch(r"\w+: [\w\[\]]+ = .+  # .+", line)
         ast.literal_eval(ast.parse(line).body[0].value)
 
 
@@ -47,4 +48,4 @@ def test_defines_nothing_and_calls_no_shell(notebook):
         if cell.cell_type == "code":
             assert not re.search(r"^\s*[!%]", cell.source, re.M)
             kinds = {type(node) for node in ast.walk(ast.parse(cell.source))}
-            assert not kinds & {ast.FunctionDef, ast.ClassDef, ast.Lambda, ast.AsyncFunctionDef}
+            assert not kinds & {ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef}

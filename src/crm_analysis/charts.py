@@ -70,7 +70,7 @@ THEME = {
 }
 
 
-def concentration_curve(concentration: pd.DataFrame, mark: float, value_name: str) -> Figure:
+def concentration_curve(concentration: pd.DataFrame, mark: float, share: float, value_name: str) -> Figure:
     """How much of the value the best customers bring, against everyone bringing the same.
 
     Parameters
@@ -80,11 +80,12 @@ def concentration_curve(concentration: pd.DataFrame, mark: float, value_name: st
         1 or below 0 where customers lose money).
     mark
         The share of customers to point out, for example 0.20.
+    share
+        The share of the value that they bring.
     value_name
         What the value is, for example "revenue".
     """
     customers, value = (concentration[name].to_numpy(float) for name in ("customer_share", "value_share"))
-    share = np.interp(mark, customers, value)
     height, known = np.nan_to_num(share), value[np.isfinite(value)]
     low, high = min([0, *known]), max([1, *known])
     bring = "an unknown share" if np.isnan(share) else _percent(share)
@@ -211,7 +212,7 @@ def stage_flows(flows: pd.DataFrame, before_label: str, now_label: str) -> Figur
 
 
 def transition_matrix(transitions: pd.DataFrame) -> Figure:
-    """What usually happens next: of each stage's customers (rows), the share in each stage a period later.
+    """What usually happens next: of each stage's customers (rows), the share in each stage one step later.
 
     Parameters
     ----------
@@ -219,7 +220,7 @@ def transition_matrix(transitions: pd.DataFrame) -> Figure:
         ``stage_before``, ``stage_now``, ``probability`` (0 to 1); a missing pair or NaN stays blank.
     """
     table = _matrix(transitions, "stage_before", "stage_now", "probability", STAGE_COLORS)
-    return _heat_map(table, 1, _percent, "Stage before", "Stage one period later")
+    return _heat_map(table, 1, _percent, "Stage before", "Stage one step later")
 
 
 def tracking(tracking: pd.DataFrame, split: str | date) -> Figure:
@@ -339,7 +340,7 @@ def _heat_map(table: pd.DataFrame, top: float, write: Callable[..., str], rows: 
         texts = table.map(lambda number: "" if np.isnan(number) else write(number))
         heatmap(table, vmin=0, vmax=top, cmap=HEAT, annot=texts, fmt="", linewidths=2, cbar=False, ax=ax)
         for text, number in zip(ax.texts, table.stack().dropna(), strict=True):  # seaborn's own choice is too pale
-            text.set_color("white" if number > 0.76 * top else INK)
+            text.set_color("white" if number > 0.81 * top else "black")
         ax.tick_params(axis="y", rotation=0)
         ax.tick_params(length=0, labeltop=True, labelbottom=False)
         ax.xaxis.set_label_position("top")
@@ -351,10 +352,10 @@ def _heat_map(table: pd.DataFrame, top: float, write: Callable[..., str], rows: 
 def _two_lines(ax: Axes, places: Any, actual: pd.Series, expected: pd.Series, marker: str) -> None:
     """Draw actual numbers broad and grey, expected ones thin over them, and name both at the right."""
     style: dict[str, Any] = {"marker": marker, "clip_on": False}
-    ax.plot(places, actual.to_numpy(float), color="#9a9a9a", linewidth=3, markersize=9, **style)
+    ax.plot(places, actual.to_numpy(float), color="#767676", linewidth=3, markersize=9, **style)
     ax.plot(places, expected.to_numpy(float), color=ACCENT, linewidth=1.8, markersize=5, **style)
     _number_axis(ax)
-    _side_labels(ax, ["actual", "expected"], [actual.iloc[-1], expected.iloc[-1]], ["#9a9a9a", ACCENT])
+    _side_labels(ax, ["actual", "expected"], [actual.iloc[-1], expected.iloc[-1]], ["#767676", ACCENT])
 
 
 def _headings(ax: Axes, places: list[float], names: list[str]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import sys
 import tomllib
 from enum import StrEnum
 from pathlib import Path
@@ -28,7 +31,8 @@ def main() -> None:
 def report(
     dataset: Annotated[Path, typer.Argument(help="The dataset's TOML.", metavar="DATASET.toml")],
     as_of: Annotated[
-        str, typer.Option(help="Date of the analysis; default: the TOML's, or the last in the data.")
+        str,
+        typer.Option(help="Date of the analysis; default: the TOML's, or the last in the data.", metavar="YYYY-MM-DD"),
     ] = "",
     only: Annotated[str, typer.Option(help="Notebooks to run, by name, with commas between.", metavar="NAME,…")] = "",
     out: Annotated[Path, typer.Option(help="Folder of all reports.", metavar="DIR")] = Path("reports"),
@@ -37,9 +41,13 @@ def report(
         typer.Option("--set", help="Another value for a notebook's parameter.", metavar="NOTEBOOK.PARAM=VALUE"),
     ] = None,
 ) -> None:
-    """Render a dataset's report and print the path of its index page."""
+    """Render a dataset's report and print the path of its index page.
+
+    Exit status: 0 published, 1 a notebook failed and nothing was published, 2 the input is not usable.
+    """
     from crm_analysis.report import ReportFailed, notebooks, publish
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what runs is ended, what was begun is removed
     try:
         names = [name.strip() for name in only.split(",") if name.strip()]
         with Progress(
@@ -63,6 +71,8 @@ def report(
     except ReportFailed as error:
         _fail(str(error), 1)
     else:
+        for warning in json.loads(index.with_name("manifest.json").read_text("utf-8"))["warnings"]:
+            console.print(f"Warning: {warning}", markup=False)
         print(index)
 
 

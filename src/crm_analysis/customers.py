@@ -80,9 +80,9 @@ def summary(
         One row per customer with a transaction: `customer_id`; `first_purchase`, `last_purchase` (dates; NULL for
         those who only returned goods); `purchases`; `frequency` (purchases after the first), `recency` (first to
         last purchase) and `T` (first purchase to as-of date) as the lifetime models define them; `monetary_value`
-        (average amount of the purchases after the first, 0 without one); `revenue` (net of returns); `cost` and
-        `profit` where costs are known (profit = amount - cost - service cost, never clipped at 0); `value` (profit,
-        else revenue).
+        (average amount of the purchases after the first, 0 without one); `purchased` (amount of all purchases);
+        `revenue` (that less the returns of other days); `cost` and `profit` where costs are known (profit = amount -
+        cost - service cost, never clipped at 0); `value` (profit, else revenue).
 
     Notes
     -----
@@ -118,6 +118,7 @@ def summary(
         recency=_units(customers["first_purchase"], customers["last_purchase"], unit_days),
         T=_units(customers["first_purchase"], ibis.literal(as_of), unit_days),
         monetary_value=repeated.fill_null(0.0),
+        purchased=customers["bought"].cast("float64").fill_null(0.0),
         **money,
         value=money.get("profit", money["revenue"]),
     )

@@ -90,7 +90,11 @@ class Dataset:
 
     def __repr__(self) -> str:
         rows = ", ".join(f"{row.table} {row.clean:,}" for row in self.quality.itertuples())
-        return f"<Dataset {self.title}: {rows} rows; as of {self.as_of}; value is {self.value_name}>"
+        first, last = self.period
+        return (
+            f"<Dataset {self.title}: {rows} rows; transactions from {first} to {last}, as of {self.as_of};"
+            f" value is {self.value_name} in {self.currency}>"
+        )
 
     def has(self, table: str, *columns: str) -> bool:
         """Whether a table, and these columns of it, are there."""
@@ -116,6 +120,12 @@ class Dataset:
     def customers(self, as_of: dt.date | None = None) -> ir.Table:
         """Return one row per customer who has a transaction by the as-of date (see `customers.summary`)."""
         return customers.summary(*self._value_tables(as_of), as_of=self._by(as_of))
+
+    def names(self) -> ir.Table | None:
+        """Return the customers' `customer_id` and `name`, where the customers table has names."""
+        if not self.has("customers", "name"):
+            return None
+        return self.table("customers").select("customer_id", "name")
 
     @property
     def quarantine(self) -> ir.Table:
@@ -150,7 +160,8 @@ class Dataset:
     def warnings(self) -> list[str]:
         """Return what a reader of any number should know of the data, one sentence each."""
         found = [
-            f"{row.quarantined:,} of {row.read:,} rows of {row.table} could not be used and are in no figure."
+            f"{row.quarantined:,} of {row.read:,} rows of {row.table} could not be used and are in no figure"
+            f" ({self._reasons(row.table)})."
             for row in self.quality.itertuples()
             if row.quarantined
         ]
@@ -183,6 +194,14 @@ class Dataset:
             if strangers:
                 found.append(f"{strangers:,} customers with transactions are not in the customers table.")
         return found
+
+    def _reasons(self, table: str) -> str:
+        """Say how many of a table's rows were rejected for which column, most first; without what stood there."""
+        rejected = self.quarantine.filter(self.quarantine["table"] == table)
+        column = rejected["reason"].re_extract(r"^([a-z_]+) (?:is|')", 1).nullif("").fill_null("not a row of the table")
+        counted = rejected.group_by(column=column).aggregate(rows=rejected.count())
+        most = counted.order_by(ibis.desc("rows"), "column").limit(3).to_pandas()
+        return ", ".join(f"{row.column} {row.rows:,}" for row in most.itertuples())
 
     def _longest_silence(self) -> str | None:
         """Say between which dates no transaction is, if that is so long that one of them may be mistyped."""
@@ -306,7 +325,8 @@ def _mapping(table: str, given: dict[str, str], raw: sources.Raw) -> dict[str, s
     for column, source in given.items():
         if source.lower() not in there:
             raise InputError(
-                f"there is no column '{source}'; the columns are {', '.join(there.values())}",
+                f"there is no column '{source}'; the columns are {', '.join(there.values())}"
+                + ("" if len(there) > 1 else "; if these are several, set the delimiter that is between them"),
                 *("tables", table, "columns", column),
             )
     named = {column: there[source.lower()] for column, source in given.items()}

@@ -59,7 +59,7 @@ def rules(
     Raises
     ------
     Unanswerable
-        Days are not given and no customer has bought twice, so that there is no gap to measure.
+        Nobody has purchased, or days are not given and nobody has bought twice, so that there is no gap to measure.
     """
     if loyal_from < 3:
         raise ValueError(f"loyal_from must be at least 3 purchases, not {loyal_from}")
@@ -67,8 +67,11 @@ def rules(
         raise ValueError(
             f"0 < dormant_quantile <= lost_quantile < 1 must hold, not {dormant_quantile}, {lost_quantile}"
         )
+    bought = purchases(transactions)
+    if not bought.count().execute():
+        raise Unanswerable("Nobody has purchased anything yet, so there are no stages to tell.")
     if not (dormant_after and lost_after):
-        measured = gap_quantiles(purchases(transactions), dormant_quantile, lost_quantile)
+        measured = gap_quantiles(bought, dormant_quantile, lost_quantile)
         dormant_after, lost_after = dormant_after or measured[0], lost_after or measured[1]
     if not 0 < dormant_after <= lost_after:
         raise ValueError(f"a customer is dormant before being lost, not after {dormant_after} and {lost_after} days")
@@ -165,6 +168,13 @@ def transitions(staged: Table) -> pd.DataFrame:
     return _in_order(frame)
 
 
+def recent(moved: pd.DataFrame, dates: int) -> pd.DataFrame:
+    """Return the transitions of the last so many dates."""
+    if dates < 1:
+        raise ValueError(f"at least one date must be looked at, not {dates}")
+    return moved[moved["date"].isin(sorted(moved["date"].unique())[-dates:])]
+
+
 def probabilities(moved: pd.DataFrame) -> pd.DataFrame:
     """Return how likely a customer of each stage is to be in each stage one step later.
 
@@ -210,7 +220,7 @@ def flows(moved: pd.DataFrame) -> pd.DataFrame:
 
 
 def win_back_rates(moved: pd.DataFrame) -> dict[str, float]:
-    """Return the share of the dormant and of the lost customers that were active one step later; NaN if none were."""
+    """Return the share of the dormant and of the lost that were active one step later; NaN where nobody was either."""
     rates = {}
     for stage in SILENT:
         left = moved[moved["stage_before"] == stage]

@@ -6,9 +6,12 @@ executed notebook, so there is no second channel, and in JupyterLab a notebook s
 
 from __future__ import annotations
 
+import ast
 import base64
 import builtins
+import contextlib
 import datetime as dt
+import decimal
 import html
 import io
 import math
@@ -77,11 +80,17 @@ def chart(figure: Figure, alt: str) -> None:
 
 def table(frame: pd.DataFrame, *, units: dict[str, str] | None = None, caption: str = "") -> None:
     """Publish a small table as evidence; `units` says how each column is written."""
-    _publish(_html_table(frame, units or {}, caption), {})
+    _publish(_html_table(frame, units or {}, caption, caption or "table"), {})
 
 
 def list(
-    name: str, customers: ir.Table | pd.DataFrame, *, action: str, title: str, units: dict[str, str] | None = None
+    name: str,
+    customers: ir.Table | pd.DataFrame,
+    *,
+    action: str,
+    title: str,
+    units: dict[str, str] | None = None,
+    names: ir.Table | None = None,
 ) -> None:
     """Publish a list of customers on whom somebody is to act, in the order given.
 
@@ -98,18 +107,23 @@ def list(
         Who they are, in a few words.
     units
         How columns are written (see `written`).
+    names
+        The customers' `customer_id` and `name`, to put the name beside the id.
     """
     if not name.isidentifier():
         raise ValueError(f"a list's name is made of letters, digits and underscores, not '{name}'")
     units = units or {}
     total = int(customers.count().execute()) if isinstance(customers, ir.Table) else len(customers)
     frame = customers.limit(LISTED).to_pandas() if isinstance(customers, ir.Table) else customers.head(LISTED)
+    if names is not None:
+        known = names.filter(names["customer_id"].isin(frame["customer_id"].to_list())).to_pandas()
+        frame.insert(1, "name", frame["customer_id"].map(known.set_index("customer_id")["name"]))
     rows = [[_plain(cell) for cell in row] for row in frame.itertuples(index=False)]
     columns = [
         {"name": column, "unit": units.get(column, "date" if _is_date(frame[column]) else "")}
         for column in frame.columns
     ]
-    count = f"{total:,} customers" if total != 1 else "1 customer"
+    count = "1 customer" if total == 1 else f"{total:,} customers"
     if total > SHOWN:
         count += f"; the first {SHOWN} are shown"
     if total > LISTED:
@@ -117,7 +131,7 @@ def list(
     shown = (
         f'<section class="list"><h3>{html.escape(title)}</h3>'
         f'<p class="action">{html.escape(action)}</p><p class="count">{count}.</p>'
-        f"{_html_table(frame.head(SHOWN), units, '') if len(frame) else ''}"
+        f"{_html_table(frame.head(SHOWN), units, label=title) if len(frame) else ''}"
         f"<!-- files of {name} --></section>"
     )
     listed = {"name": name, "title": title, "action": action, "total": total, "columns": columns, "rows": rows}
@@ -126,19 +140,28 @@ def list(
 
 def close(data: Dataset) -> None:
     """End a notebook: say how its numbers came about, and mark it as finished for the report."""
-    names = get_ipython().user_ns
-    parameters = {name: _plain(names[name]) for name in names.get("__annotations__", {}) if name in names}
+    parameters = {name: _plain(value) for name, value in _annotated(get_ipython().user_ns).items()}
     first, last = data.period
     facts = {
         "Data": f"{data.title}: transactions from {first} to {last}, fingerprint {data.fingerprint}",
         "As-of date": f"{data.as_of}; nothing after it was read",
-        "Value of a customer": f"{data.value_name}, in {data.currency}",
+        "Value of a customer": f"{data.value_name}, in {data.currency or 'the currency of the data'}",
         "Parameters": ", ".join(f"{name} = {value!r}" for name, value in parameters.items()),
         "Versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
     }
     rows = "".join(f"<dt>{html.escape(term)}</dt><dd>{html.escape(text)}</dd>" for term, text in facts.items())
     shown = f'<details class="computed"><summary>How this was computed</summary><dl>{rows}</dl></details>'
-    _publish(shown, {"closed": {"fingerprint": data.fingerprint, "as_of": str(data.as_of), "parameters": parameters}})
+    _publish(shown, {"closed": {"fingerprint": data.fingerprint}})
+
+
+def _annotated(names: dict[str, Any]) -> dict[str, Any]:
+    """Return a notebook's parameters: the names that its cells declare with a type, and their values now."""
+    declared: dict[str, Any] = {}
+    for source in names["In"]:
+        with contextlib.suppress(SyntaxError):
+            declarations = [node for node in ast.parse(source).body if isinstance(node, ast.AnnAssign)]
+            declared |= {node.target.id: None for node in declarations if isinstance(node.target, ast.Name)}
+    return {name: names[name] for name in declared if name in names}
 
 
 def versions() -> dict[str, str]:
@@ -173,6 +196,8 @@ def _plain(value: Any) -> Any:
         return None
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, decimal.Decimal):
+        value = float(value)
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dt.date):
@@ -188,7 +213,7 @@ def _is_date(column: pd.Series) -> bool:
     return pd.api.types.infer_dtype(column, skipna=True) in ("date", "datetime", "datetime64")
 
 
-def _html_table(frame: pd.DataFrame, units: dict[str, str], caption: str) -> str:
+def _html_table(frame: pd.DataFrame, units: dict[str, str], caption: str = "", label: str = "table") -> str:
     """Write a table whose headings carry the units, numbers aligned and with equal decimals in each column."""
     numeric = {name for name in frame.columns if pd.api.types.is_numeric_dtype(frame[name])}
     headings = [html.escape(lists.heading(name, units.get(name, ""))) for name in frame.columns]
@@ -197,10 +222,12 @@ def _html_table(frame: pd.DataFrame, units: dict[str, str], caption: str) -> str
         for name, text in zip(frame.columns, headings, strict=True)
     )
     columns = [_cells(frame[name], units.get(name, ""), name in numeric) for name in frame.columns]
+    if columns and frame.columns[0] not in numeric:
+        columns[0] = [cell.replace("<td", '<th scope="row"', 1).replace("</td>", "</th>") for cell in columns[0]]
     rows = "".join(f"<tr>{''.join(cells)}</tr>" for cells in zip(*columns, strict=True))
     title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(caption or "table")}">'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(label)}">'
         f"<table>{title}<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 
@@ -211,7 +238,7 @@ def _cells(column: pd.Series, unit: str, numeric: bool) -> builtins.list[str]:
         texts = [written(value if isinstance(value, dt.date) else _plain(value)) for value in column]
         kind = " class=d" if _is_date(column) else ""
         return [f"<td{kind}>{html.escape(text if len(text) <= 60 else text[:59] + '…')}</td>" for text in texts]
-    whole = pd.api.types.is_integer_dtype(column) or (unit and column.abs().max() >= 1000)
+    whole = pd.api.types.is_integer_dtype(column) or column.abs().max() >= 1000
     form = ".1%" if unit == "share" else ",.0f" if whole else ",.2f" if unit else ",.4g"
     return [f"<td class=n>{written(None) if pd.isna(value) else format(value, form)}</td>" for value in column]
 

@@ -52,8 +52,8 @@ def concentration(customers: Table, *shares: float) -> pd.DataFrame:
 
 def size_of_top(curve: pd.DataFrame, share: float) -> int:
     """Return how many customers the top share are; a part of one counts as a whole: 236 are the top 1 % of 23,570."""
-    if not 0 <= share <= 1:
-        raise ValueError(f"a share of customers lies between 0 and 1, not at {share}")
+    if not 0 < share <= 1:
+        raise ValueError(f"a share of customers lies above 0 and not above 1, not at {share}")
     return math.ceil(curve["customers"].iloc[-1] * share - ROUNDING)
 
 

@@ -128,7 +128,7 @@ def directions(moved: pd.DataFrame) -> dict[str, int]:
 
 
 def fallen(changed: Table) -> ir.Table:
-    """Return the customers who were important or major and are now in a lower tier, the most valuable first.
+    """Return the customers who were key customers (important or major) and no longer are, the most valuable first.
 
     Parameters
     ----------
@@ -141,7 +141,6 @@ def fallen(changed: Table) -> ir.Table:
         Its columns and `growth`, the value that each has added since.
     """
     table = as_table(changed)
-    was, key = table["tier_before"], table["tier_before"].isin(TIERS[:2])
-    lower = ((was == TIERS[0]) & (table["tier_now"] != TIERS[0])) | table["tier_now"].isin(TIERS[2:])
-    fell = table.filter(key & lower).mutate(growth=table["value_now"] - table["value_before"])
+    fell = table.filter(table["tier_before"].isin(TIERS[:2]) & table["tier_now"].isin(TIERS[2:]))
+    fell = fell.mutate(growth=fell["value_now"] - fell["value_before"])
     return fell.order_by(ibis.desc("value_before"), ibis.asc("customer_id"))

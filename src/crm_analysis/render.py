@@ -29,7 +29,7 @@ class Published:
     lists: list[dict[str, Any]] = field(default_factory=list)
     errors: list[tuple[str, str]] = field(default_factory=list)
     fingerprint: str = ""
-    parameters: dict[str, Any] = field(default_factory=dict)
+    twice: list[str] = field(default_factory=list)
 
     @property
     def unanswerable(self) -> str:
@@ -40,6 +40,8 @@ class Published:
         """Return why the notebook must not be published: papermill's word alone is no proof that it ran to its end."""
         if unexpected := [error for error in self.errors if error[0] != Unanswerable.__name__]:
             return ": ".join(unexpected[0])
+        if self.twice:
+            return f"it publishes {self.twice[0]} twice"
         if self.unanswerable:
             return ""
         if not self.fingerprint:
@@ -85,20 +87,31 @@ def read(executed: Path) -> Published:
     notebook.cells = [cell for cell in notebook.cells if ERROR_CELL not in cell.metadata.get("tags", [])]
     headings = [cell.source for cell in notebook.cells if cell.cell_type == "markdown" and cell.source.startswith("# ")]
     published = Published(notebook, headings[0].splitlines()[0][2:].strip() if headings else executed.stem)
-    for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
-        if output.output_type == "error":
-            published.errors.append((output.ename, output.evalue))
-        data = output.get("data", {}).get(MIME, {})
-        if "finding" in data:
-            published.findings.append(data["finding"])
-        if "figure" in data:
-            published.figures[data["figure"].pop("key")] = data["figure"]
-        if "list" in data:
-            published.lists.append(data["list"])
-        if "closed" in data:
-            published.fingerprint = data["closed"]["fingerprint"]
-            published.parameters = data["closed"]["parameters"]
+    for number, cell in enumerate(notebook.cells):
+        for output in cell.get("outputs", []):
+            if output.output_type == "error":
+                published.errors.append((output.ename, output.evalue))
+                del notebook.cells[number + 1 :]  # headings of what was never run
+            _collect(output.get("data", {}).get(MIME, {}), published)
     return published
+
+
+def _collect(data: dict[str, Any], published: Published) -> None:
+    """Take over what one output of a notebook carries as data."""
+    if "finding" in data:
+        published.findings.append(data["finding"])
+    if "figure" in data:
+        figure = dict(data["figure"])
+        key = figure.pop("key")
+        if key in published.figures:
+            published.twice.append(f"the figure {key}")
+        published.figures[key] = figure
+    if "list" in data:
+        if data["list"]["name"] in [listed["name"] for listed in published.lists]:
+            published.twice.append(f"the list {data['list']['name']}")
+        published.lists.append(data["list"])
+    if "closed" in data:
+        published.fingerprint = data["closed"]["fingerprint"]
 
 
 def write_lists(published: list[dict[str, Any]], folder: Path, page: str) -> list[dict[str, Any]]:
@@ -136,8 +149,8 @@ def index(manifest: dict[str, Any], previous: dict[str, Any] | None, earlier: li
     """Return a report's first page: key figures and their changes, findings, warnings and links."""
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
     environment.filters["written"] = written
-    before = previous["figures"] if previous else {}
     page_of = {key: page["name"] for page in manifest["pages"] for key in page["figures"]}
+    before = _comparable(manifest, previous) if previous else {}
     figures = [
         figure | {"page": page_of.get(key, ""), "change": change(figure, before.get(key))}
         for key, figure in manifest["figures"].items()
@@ -145,6 +158,17 @@ def index(manifest: dict[str, Any], previous: dict[str, Any] | None, earlier: li
     return environment.get_template("index.html.j2").render(
         manifest=manifest, figures=figures, earlier=sorted(earlier, reverse=True), style=_style()
     )
+
+
+def _comparable(manifest: dict[str, Any], previous: dict[str, Any]) -> dict[str, Any]:
+    """Return the previous figures that mean the same: not those made with other parameters or of another value."""
+    if (manifest["value"], manifest["currency"]) != (previous["value"], previous["currency"]):
+        return {}
+    now = {page["name"]: page["parameters"] for page in manifest["pages"]}
+    changed = [
+        key for page in previous["pages"] if now.get(page["name"]) != page["parameters"] for key in page["figures"]
+    ]
+    return {key: figure for key, figure in previous["figures"].items() if key not in changed}
 
 
 def change(now: dict[str, Any], before: dict[str, Any] | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import datetime as dt
 import difflib
 import json
@@ -10,20 +11,22 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from crm_analysis import lists
+from crm_analysis import archive, lists, render
 from crm_analysis.dataset import Dataset, open_dataset
 from crm_analysis.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 LISTED = 10_000  # quarantined rows that are written out
+MOST_REJECTED = 0.5  # share of a table's rows that may be unusable
 GIVEN = ("dataset", "as_of")  # parameters that the report itself sets
 
 Progress = Callable[[str, str, float], None]  # a notebook's name, what became of it, seconds
@@ -105,23 +108,31 @@ def publish(
     Raises
     ------
     InputError
-        The dataset, a notebook's name or a parameter is not usable; nothing was run.
+        The dataset, a notebook's name or a parameter is not usable; nothing was run. Or the folder is not writable.
     ReportFailed
-        A notebook failed; the run is kept as `<as-of date>.failed`, and the last good report is as it was.
+        A notebook failed, or the data changed meanwhile; the run is kept as `<as-of date>.failed`, and the last good
+        report is as it was.
     """
     started = time.monotonic()
     data = open_dataset(dataset, as_of)
+    _check_quality(data)
+    parameters = _parameters(data, settings or {})
     chosen = _chosen(notebooks(), only)
-    parameters = _parameters(data, chosen, settings or {})
+    if stray := (settings or {}).keys() - chosen.keys():
+        raise InputError(f"--set: notebook {stray.pop()} is not among those to run")
     folder = Path(out).resolve() / data.name
-    target = _target(folder, str(data.as_of), chosen)
-    stage = folder / f".{target.name}-{os.getpid()}"
     try:
-        shutil.rmtree(stage, ignore_errors=True)
-        (stage / "notebooks").mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        with archive.alone(folder):
+            archive.recover(folder)
+            stage = Path(tempfile.mkdtemp(prefix=f".{data.as_of}-", dir=folder))
+        stage.chmod(0o755)
+        (stage / "notebooks").mkdir()
         (stage / "lists").mkdir()
+        previous = archive.previous(folder, str(data.as_of))
     except OSError as error:
         raise InputError(f"the report cannot be written to {folder} ({error.strerror})") from None
+    target = _target(folder, str(data.as_of), chosen)
     try:
         heading = {"title": data.title, "as_of": str(data.as_of), "note": data.settings.note}
         jobs = [
@@ -129,82 +140,85 @@ def publish(
             for name, path in chosen.items()
         ]
         pages = _run(jobs, progress)
-        if failed := [page for page in pages if page.failure]:
+        reasons = [f"notebook {page.name}: {page.failure}" for page in pages if page.failure]
+        if not reasons and open_dataset(dataset, as_of).fingerprint != data.fingerprint:
+            reasons = ["the data changed while the report was made; run it again"]
+        if reasons:
             kept = folder / f"{target.name}.failed"
             shutil.rmtree(kept, ignore_errors=True)
             stage.rename(kept)
-            reasons = "\n".join(f"notebook {page.name}: {page.failure}" for page in failed)
-            raise ReportFailed(f"{reasons}\nNothing was published; the failed run is {kept}")
-        quarantine = _write_quarantine(data, stage / "lists")
-        manifest = _manifest(data, pages, quarantine, started, _previous(folder, str(data.as_of)))
+            raise ReportFailed("\n".join([*reasons, f"Nothing was published; the failed run is {kept}"]))
+        manifest = _manifest(data, pages, _write_quarantine(data, stage / "lists"), started, previous)
         (stage / "manifest.json").write_text(
             json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8"
         )
-        (stage / "index.html").write_text(_index(manifest, folder, target.name), encoding="utf-8")
-        _swap(stage, target)
+        others = [date for date in archive.published(folder) if date != target.name]
+        (stage / "index.html").write_text(render.index(manifest, previous, others), encoding="utf-8")
+        with archive.alone(folder):
+            archive.swap(stage, target)
+            if chosen.keys() == notebooks().keys() or not (folder / "latest").exists():
+                archive.point_latest(target)
+    except OSError as error:
+        raise InputError(f"the report cannot be published as {target} ({error.strerror})") from None
     finally:
         shutil.rmtree(stage, ignore_errors=True)
-    if target.name == str(data.as_of):
-        _point_latest(target)
     return target / "index.html"
+
+
+def _check_quality(data: Dataset) -> None:
+    """Refuse data most of which cannot be used: then it is their description that is wrong."""
+    for row in data.quality.itertuples():
+        if row.quarantined > MOST_REJECTED * row.read:
+            rejected = data.quarantine.filter(data.quarantine["table"] == row.table).order_by("file", "line")
+            first = rejected.limit(1).to_pandas().iloc[0]
+            raise InputError(
+                f"{data.path}: tables.{row.table}: {row.quarantined:,} of {row.read:,} rows cannot be used; the first:"
+                f" {first['file']}, line {first['line']}: {first['reason']}"
+            )
 
 
 def _chosen(all_notebooks: dict[str, Path], only: Iterable[str]) -> dict[str, Path]:
     """Return the notebooks to run; a name that is none of them is refused."""
     wanted = list(only)
     for name in wanted:
-        _known(name, all_notebooks, "notebook", "notebooks")
+        _known("--only", name, all_notebooks, "notebook")
     return {name: path for name, path in all_notebooks.items() if not wanted or name in wanted}
 
 
-def _known(name: str, names: Iterable[str], what: str, plural: str) -> None:
+def _known(where: str, name: str, names: Collection[str], what: str) -> None:
     if name not in names:
-        close = difflib.get_close_matches(name, list(names), 1)
-        hint = f"; did you mean {close[0]}?" if close else f"; the {plural} are {', '.join(names)}"
-        raise InputError(f"there is no {what} '{name}'{hint}")
+        close = difflib.get_close_matches(name, names, 1)
+        hint = f"did you mean {close[0]}?" if close else f"the {what}s are {', '.join(names)}"
+        raise InputError(f"{where}: there is no {what} '{name}'; {hint}")
 
 
-def _parameters(
-    data: Dataset, chosen: dict[str, Path], settings: dict[str, dict[str, Any]]
-) -> dict[str, dict[str, Any]]:
+def _parameters(data: Dataset, settings: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Return each notebook's parameters, all checked: papermill itself only warns of an unknown one."""
     from papermill import inspect_notebook
 
-    toml = data.settings.parameters
-    for source, given in ((data.path.name, toml), ("--set", settings)):
-        for name in given:
-            try:
-                _known(name, notebooks(), "notebook", "notebooks")
-            except InputError as error:
-                raise InputError(f"{source}: {error}") from None
-    if stray := settings.keys() - chosen.keys():
-        raise InputError(f"--set: notebook {stray.pop()} is not among those to run")
-    result = {}
-    for name, path in chosen.items():
-        declared = inspect_notebook(str(path))
-        values = {"dataset": str(data.path), "as_of": str(data.as_of)}
-        for source, given in ((f"{data.path.name}, parameters", toml), ("--set ", settings)):
-            for parameter, value in given.get(name, {}).items():
-                where = f"{source}.{name}.{parameter}" if source[-1] != " " else f"{source}{name}.{parameter}"
+    declared = {name: inspect_notebook(str(path)) for name, path in notebooks().items()}
+    values = {
+        name: {parameter: ast.literal_eval(found["default"]) for parameter, found in parameters.items()}
+        | {"dataset": str(data.path), "as_of": str(data.as_of)}
+        for name, parameters in declared.items()
+    }
+    for source, given in ((f"{data.path}: parameters.", data.settings.parameters), ("--set ", settings)):
+        for name, replaced in given.items():
+            _known(source.rstrip(" ."), name, declared, "notebook")
+            for parameter, value in replaced.items():
+                where = f"{source}{name}.{parameter}"
                 if parameter in GIVEN:
                     raise InputError(f"{where}: the report itself sets {parameter}")
-                settable = [p for p in declared if p not in GIVEN]
-                try:
-                    _known(parameter, settable, "parameter", "parameters")
-                except InputError as error:
-                    raise InputError(f"{where}: {error}") from None
-                values[parameter] = _typed(value, declared[parameter]["inferred_type_name"], where)
-        result[name] = values
-    return result
+                _known(where, parameter, [other for other in declared[name] if other not in GIVEN], "parameter")
+                values[name][parameter] = _typed(value, declared[name][parameter]["inferred_type_name"], where)
+    return values
 
 
 def _typed(value: Any, type_name: str, where: str) -> Any:
     """Return a parameter's value as the notebook declares it: `0.2` is no text, `"a"` no number."""
     from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-    kinds = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "tuple": tuple, "dict": dict}
-    if type_name == "str" and not isinstance(value, str):
-        value = str(value)
+    kinds = {"str": str, "int": int, "float": float, "bool": bool, "list": list}
     try:
         declared = eval(type_name, {"__builtins__": {}}, kinds) if type_name and type_name != "None" else Any
         return TypeAdapter(declared, config=ConfigDict(strict=True, allow_inf_nan=False)).validate_python(value)
@@ -214,9 +228,9 @@ def _typed(value: Any, type_name: str, where: str) -> Any:
 
 def _target(folder: Path, as_of: str, chosen: dict[str, Path]) -> Path:
     """Return where the report goes: a part of the pages never replaces a fuller report, but lies beside it."""
-    target = folder / as_of
-    there = {page.stem for page in target.glob("*.html")} - {"index"}
-    return target if there <= set(chosen) else folder / f"{as_of}-part"
+    there = {page.stem for page in (folder / as_of).glob("*.html")} - {"index"}
+    whole = chosen.keys() == notebooks().keys()
+    return folder / as_of if whole or there <= chosen.keys() else folder / f"{as_of}-part"
 
 
 def _run(jobs: list[Job], progress: Progress) -> list[Page]:
@@ -226,34 +240,37 @@ def _run(jobs: list[Job], progress: Progress) -> list[Page]:
     pages = {}
     with ProcessPoolExecutor(min(cores, len(jobs)), mp_context=context) as pool:
         running = {pool.submit(run_notebook, job): job for job in jobs}
-        for done in as_completed(running):
-            job = running[done]
-            try:
-                page = done.result()
-            except Exception as error:  # the worker process itself died
-                page = Page(job.name, failure=f"{type(error).__name__}: {error}")
-            pages[job.name] = page
-            progress(job.name, "failed" if page.failure else "done", page.seconds)
+        try:
+            for done in as_completed(running):
+                job = running[done]
+                try:
+                    page = done.result()
+                except Exception as error:  # the worker process itself died
+                    page = Page(job.name, failure=f"{type(error).__name__}: {error}")
+                pages[job.name] = page
+                progress(job.name, "failed" if page.failure else "done", page.seconds)
+        except BaseException:  # interrupted: neither wait for what runs nor begin what waits
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in multiprocessing.active_children():
+                worker.terminate()
+            raise
     return [pages[job.name] for job in jobs]
 
 
 def run_notebook(job: Job) -> Page:
     """Execute one notebook and write its page and its lists; whatever goes wrong is told in the page's `failure`."""
-    from crm_analysis import render
-
     started = time.monotonic()
-    page = Page(job.name)
+    page = Page(job.name, parameters={name: value for name, value in job.parameters.items() if name not in GIVEN})
     executed = job.folder / "notebooks" / f"{job.name}.ipynb"
     page.failure = render.execute(job.notebook, executed, job.parameters, job.cell_timeout)
     if executed.exists():
-        published = render.read(executed)
-        page.title, page.findings, page.figures = published.title, published.findings, published.figures
-        page.unanswerable = published.unanswerable
-        page.failure = page.failure or published.failure(job.fingerprint)
-        page.parameters = {name: value for name, value in published.parameters.items() if name not in GIVEN}
+        found = render.read(executed)
+        page.title, page.findings, page.figures = found.title, found.findings, found.figures
+        page.unanswerable = found.unanswerable
+        page.failure = page.failure or found.failure(job.fingerprint)
         if not page.failure:
-            page.lists = render.write_lists(published.lists, job.folder / "lists", job.name)
-            html = render.html(published.notebook, page.lists, job.heading | {"page": page.title})
+            page.lists = render.write_lists(found.lists, job.folder / "lists", job.name)
+            html = render.html(found.notebook, page.lists, job.heading | {"page": page.title})
             (job.folder / f"{job.name}.html").write_text(html, encoding="utf-8")
     page.seconds = round(time.monotonic() - started, 2)
     return page
@@ -297,6 +314,8 @@ def _manifest(
         for key, (value, unit, label) in figures.items()
     }
     for page in pages:
+        if twice := named.keys() & page.figures.keys():
+            raise ReportFailed(f"notebook {page.name}: another one publishes the figure {twice.pop()}, too")
         named |= page.figures
     return {
         "title": data.title,
@@ -314,7 +333,10 @@ def _manifest(
             {key: value for key, value in asdict(page).items() if key != "failure"} | {"figures": list(page.figures)}
             for page in pages
         ],
-        "tables": quality.to_dict("index"),
+        "tables": {
+            name: row | {"as_of": int(data.table(name).count().execute())}
+            for name, row in quality.to_dict("index").items()
+        },
         "quarantine": quarantine,
         "versions": versions(),
         "commit": _commit(),
@@ -330,47 +352,3 @@ def _commit() -> str | None:
         return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def _published(folder: Path) -> list[str]:
-    """Return the as-of dates of the published reports, oldest first."""
-    return sorted(path.parent.name for path in folder.glob("[0-9]*-[0-9][0-9]-[0-9][0-9]/manifest.json"))
-
-
-def _previous(folder: Path, as_of: str) -> dict[str, Any] | None:
-    """Return the manifest of the last report of an earlier date."""
-    earlier = [date for date in _published(folder) if date < as_of]
-    return json.loads((folder / earlier[-1] / "manifest.json").read_text("utf-8")) if earlier else None
-
-
-def _index(manifest: dict[str, Any], folder: Path, name: str) -> str:
-    """Return the index page: the key figures beside the previous report's, the findings and the links."""
-    from crm_analysis import render
-
-    previous = _previous(folder, manifest["as_of"])
-    return render.index(manifest, previous, [date for date in _published(folder) if date != name])
-
-
-def _swap(stage: Path, target: Path) -> None:
-    """Put the finished report in its place; an older one of the same date is only removed once that is done."""
-    aside = stage.with_name(stage.name + ".old")
-    try:
-        if target.exists():
-            target.rename(aside)
-        try:
-            stage.rename(target)
-        except OSError:
-            if aside.exists():
-                aside.rename(target)
-            raise
-    except OSError as error:
-        raise InputError(f"the report cannot be published as {target} ({error.strerror})") from None
-    shutil.rmtree(aside, ignore_errors=True)
-
-
-def _point_latest(target: Path) -> None:
-    """Let `latest` point to the report, in one step."""
-    link = target.with_name(f".latest-{os.getpid()}")
-    link.unlink(missing_ok=True)
-    link.symlink_to(target.name)
-    link.replace(target.with_name("latest"))

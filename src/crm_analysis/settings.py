@@ -126,7 +126,7 @@ class Settings(_Strict):
     title, note
         Printed on every page; the note says what a reader must know of the data.
     currency
-        The ISO 4217 code of all amounts.
+        The ISO 4217 code of all amounts; without it they are shown without a currency.
     as_of
         The date of the analysis; by default the last date in the transactions.
     engine
@@ -141,7 +141,7 @@ class Settings(_Strict):
 
     title: str = Field(min_length=1)
     note: str = ""
-    currency: str = Field("USD", pattern="^[A-Z]{3}$", examples=["EUR"])
+    currency: str = Field("", pattern="^([A-Z]{3})?$", examples=["EUR"])
     as_of: dt.date | None = None
     engine: str | None = Field(None, pattern="^(duckdb|sqlite):///.", examples=["duckdb:///shop.duckdb"])
     cell_timeout: int = Field(600, gt=0)
@@ -184,6 +184,8 @@ def _fault(message: str, *keys: str) -> PydanticCustomError:
 
 def read_settings(path: Path) -> Settings:
     """Read a dataset's TOML; an error names the file, the line and the key."""
+    if path.suffix.lower() != ".toml" and path.is_file():
+        raise InputError(f"{path}: a dataset is described by a TOML file, and this is none; see the README")
     try:
         content = path.read_bytes()
     except FileNotFoundError:

@@ -1,6 +1,8 @@
 """What each customer will probably still buy, and what that is worth."""
 
 from crm_analysis.lifetime.fitting import (
+    BetaGeoFitter,
+    GammaGammaFitter,
     fit_purchases,
     fit_spend,
     histories,
@@ -8,8 +10,8 @@ from crm_analysis.lifetime.fitting import (
     spend_correlation,
     spend_histories,
 )
-from crm_analysis.lifetime.holdout import errors, holdout, holdout_by_frequency, split_date, tracking
-from crm_analysis.lifetime.value import alive_bands, at_risk, average_margin, totals, value
+from crm_analysis.lifetime.holdout import errors, held_totals, holdout, holdout_by_frequency, split_date, tracking
+from crm_analysis.lifetime.value import alive_bands, at_risk, average_margin, growth, totals, value
 
 __all__ = [
     "BetaGeoFitter",
@@ -20,6 +22,8 @@ __all__ = [
     "errors",
     "fit_purchases",
     "fit_spend",
+    "growth",
+    "held_totals",
     "histories",
     "holdout",
     "holdout_by_frequency",

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from autograd import hessian, value_and_grad
 from scipy.optimize import minimize
+from scipy.special import betaincinv
 
 from crm_analysis.customers import Table, as_table
 from crm_analysis.errors import Unanswerable
@@ -43,7 +44,41 @@ class _Verified:
 
 
 class BetaGeoFitter(_Verified, lifetimes.BetaGeoFitter):  # type: ignore[misc]
-    """BG/NBD as in lifetimes, fitted to a maximum that is verified."""
+    """BG/NBD as in lifetimes, fitted to a maximum that is verified; its expectations are always finite."""
+
+    def conditional_expected_number_of_purchases_up_to_time(self, t: Any, frequency: Any, recency: Any, T: Any) -> Any:
+        """Return the purchases expected of customers with a history over the next `t` weeks (2005, equation 10)."""
+        r, alpha, a, b = self._unload_params("r", "alpha", "a", "b")
+        usual = super().conditional_expected_number_of_purchases_up_to_time(t, frequency, recency, T)
+        alive = self.conditional_probability_alive(frequency, recency, T)
+        x = np.asarray(frequency)
+        return _finite(usual, lambda at: alive[at] * _until_they_stop(r + x[at], (t / (alpha + T))[at], a, (b + x)[at]))
+
+    def expected_number_of_purchases_up_to_time(self, t: Any) -> Any:
+        """Return the repeat purchases expected of a new customer in the first `t` weeks (2005, equation 9)."""
+        r, alpha, a, b = self._unload_params("r", "alpha", "a", "b")
+        usual, weeks = super().expected_number_of_purchases_up_to_time(t), np.asarray(t)
+        return _finite(usual, lambda at: _until_they_stop(r, weeks[at] / alpha, a, b))
+
+
+def _finite(usual: Any, other: Callable[[Any], Any]) -> Any:
+    """Replace what the hypergeometric function of lifetimes leaves undefined, where buyers are much alike."""
+    usual = np.atleast_1d(np.asarray(usual, float))
+    bad = ~np.isfinite(usual)
+    if bad.any():
+        usual[bad] = other(bad)
+    return usual
+
+
+def _until_they_stop(shape: Any, ratio: Any, a: Any, b: Any) -> Any:
+    """Return the purchases expected of buyers who are alive: the mean over their stopping probability p ~ Beta(a, b).
+
+    For one p it is (1 - (1 + p ratio)^-shape) / p; the mean is taken over the quantiles of p.
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(64)
+    shape, ratio, a, b = (np.asarray(value, float)[..., None] for value in (shape, ratio, a, b))
+    p = np.maximum(betaincinv(a, b, (nodes + 1) / 2), 1e-12)
+    return (-np.expm1(-shape * np.log1p(p * ratio)) / p) @ (weights / 2)
 
 
 class GammaGammaFitter(_Verified, lifetimes.GammaGammaFitter):  # type: ignore[misc]
@@ -90,13 +125,15 @@ def spend_correlation(customers: Table) -> float:
     return float(paid["frequency"].cast("float64").corr(paid["monetary_value"], how="pop").execute())
 
 
-def fit_purchases(histories: pd.DataFrame) -> BetaGeoFitter:
+def fit_purchases(histories: pd.DataFrame, purpose: str = "fit the BG/NBD model") -> BetaGeoFitter:
     """Fit the BG/NBD model: customers buy at rates of their own, and may stop after any purchase.
 
     Parameters
     ----------
     histories
         See `histories`; `recency` and `T` in weeks, so the fitted `alpha` is in weeks, too.
+    purpose
+        What the model is for, to be told if too few customers bought again.
 
     Raises
     ------
@@ -108,7 +145,7 @@ def fit_purchases(histories: pd.DataFrame) -> BetaGeoFitter:
     P. S. Fader, B. G. S. Hardie and K. L. Lee, "Counting your customers the easy way: an alternative to the
     Pareto/NBD model", Marketing Science 24 (2005), 275-284.
     """
-    _check_enough(histories[histories["frequency"] > 0], "BG/NBD")
+    _check_enough(histories[histories["frequency"] > 0], purpose)
     frequency, recency, T, weights = (histories[c].to_numpy() for c in ("frequency", "recency", "T", "customers"))
     return _converged(BetaGeoFitter().fit, "BG/NBD", frequency, recency, T, weights=weights)
 
@@ -133,7 +170,7 @@ def fit_spend(histories: pd.DataFrame) -> GammaGammaFitter:
     ----------
     P. S. Fader and B. G. S. Hardie, "The Gamma-Gamma model of monetary value" (2013), brucehardie.com/notes/025.
     """
-    _check_enough(histories, "Gamma-Gamma")
+    _check_enough(histories, "fit the Gamma-Gamma model")
     frequency, money, weights = (histories[c].to_numpy() for c in ("frequency", "monetary_value", "customers"))
     scale = np.average(money, weights=weights)  # so that no currency is too small or too large for the search
     model = _converged(GammaGammaFitter().fit, "Gamma-Gamma", frequency, money / scale, weights=weights)
@@ -162,12 +199,10 @@ def parameters(model: BetaGeoFitter | GammaGammaFitter) -> pd.DataFrame:
     return found.assign(note=np.where(vague, "hardly bounded by the data", "")).rename_axis("parameter").reset_index()
 
 
-def _check_enough(repeaters: pd.DataFrame, model: str) -> None:
+def _check_enough(repeaters: pd.DataFrame, purpose: str) -> None:
     count = int(repeaters["customers"].sum())
     if count < LEAST_REPEATERS:
-        raise Unanswerable(
-            f"Only {count} customers bought again; the {model} model needs at least {LEAST_REPEATERS} of them."
-        )
+        raise Unanswerable(f"Only {count} customers had bought again; {LEAST_REPEATERS} are needed to {purpose}.")
 
 
 def _converged(fit: Callable[..., Any], name: str, *data: np.ndarray, weights: np.ndarray) -> Any:

@@ -26,6 +26,8 @@ def split_date(period: tuple[dt.date, dt.date], as_of: dt.date, weeks: int = 0) 
     weeks
         The length of the holdout; 0: half of the time from the first transaction to the as-of date.
     """
+    if weeks < 0:
+        raise ValueError(f"a holdout lasts at least a week, not {weeks}; 0 stands for half of the history")
     days = 7 * (weeks or round((as_of - period[0]).days / 14))
     if not 0 < days < (as_of - period[0]).days:
         raise Unanswerable(f"The history of {(as_of - period[0]).days} days is too short to hold out {days} of them.")
@@ -94,6 +96,12 @@ def errors(held: pd.DataFrame) -> dict[str, float]:
         if came_back.nunique() == 2
         else float("nan"),
     }
+
+
+def held_totals(held: pd.DataFrame) -> dict[str, float]:
+    """Return all purchases in the holdout, `actual` and `expected`, and `each`, the actual ones per customer."""
+    actual, expected = ((held[column] * held["customers"]).sum() for column in ("actual", "expected"))
+    return {"actual": float(actual), "expected": float(expected), "each": float(actual / held["customers"].sum())}
 
 
 def holdout_by_frequency(held: pd.DataFrame, last: int = 7) -> pd.DataFrame:

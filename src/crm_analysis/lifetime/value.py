@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from crm_analysis.customers import Table, as_table, total_value
+from crm_analysis.errors import Unanswerable
 from crm_analysis.lifetime.fitting import BetaGeoFitter, GammaGammaFitter
 
 WEEKS_A_YEAR = 365.25 / 7
@@ -35,13 +36,13 @@ def value(
     annual_discount
         The rate a year at which money to come loses worth; each month's purchases count from its middle.
     margin
-        Profit per unit of revenue.
+        What is left of an amount purchased (see `average_margin`).
 
     Returns
     -------
     ibis.Table
         The customers' columns and `p_alive` (probability of still being a customer), `expected_purchases` (over
-        the horizon), `expected_spend` (revenue per purchase), `lifetime_value` (discounted, times the margin).
+        the horizon), `expected_spend` (amount of a purchase), `lifetime_value` (discounted, times the margin).
     """
     if months < 1 or annual_discount <= -1 or not np.isfinite(annual_discount):
         raise ValueError(f"months must be at least 1 and annual_discount above -1, not {months} and {annual_discount}")
@@ -69,6 +70,8 @@ def _expected(model: BetaGeoFitter, distinct: pd.DataFrame, months: int, annual_
         )
         discounted += (until - before) / (1 + annual_discount) ** ((month - 0.5) / 12)
         before = until
+    if not np.isfinite(before).all():
+        raise Unanswerable(f"What {(~np.isfinite(before)).sum():,} purchase histories lead to cannot be computed.")
     return distinct.assign(
         p_alive=model.conditional_probability_alive(frequency, recency, T),
         expected_purchases=before,
@@ -77,12 +80,16 @@ def _expected(model: BetaGeoFitter, distinct: pd.DataFrame, months: int, annual_
 
 
 def average_margin(customers: Table) -> float:
-    """Return the profit per unit of revenue of all customers together; 1 where no costs are known."""
+    """Return what is left of an amount purchased after returns and, where they are known, costs: of all together."""
     table = as_table(customers)
-    if "profit" not in table.columns:
-        return 1.0
-    sums = table.aggregate(profit=table["profit"].sum(), revenue=table["revenue"].sum()).to_pandas().iloc[0]
-    return float(sums["profit"] / total_value(sums["revenue"]))
+    sums = table.aggregate(value=table["value"].sum(), purchased=table["purchased"].sum()).to_pandas().iloc[0]
+    return float(sums["value"] / total_value(sums["purchased"]))
+
+
+def growth(before: Table, now: Table) -> float:
+    """Return the value that all customers together have added between two dates."""
+    then, since = (as_table(customers)["value"].sum().fill_null(0) for customers in (before, now))
+    return float(since.execute() - then.execute())
 
 
 def at_risk(valued: Table, below: float = 0.5) -> ir.Table:

@@ -1,0 +1,78 @@
+"""The folder of a dataset's published reports: what is in it, and how a new report takes its place."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from crm_analysis.errors import InputError
+
+ABANDONED = 86_400  # seconds after which what an interrupted run has left is removed
+
+
+def published(folder: Path) -> list[str]:
+    """Return the as-of dates of the published reports, oldest first."""
+    return sorted(path.parent.name for path in folder.glob("[0-9]*-[0-9][0-9]-[0-9][0-9]/manifest.json"))
+
+
+def previous(folder: Path, as_of: str) -> dict[str, Any] | None:
+    """Return the manifest of the last report of an earlier date."""
+    earlier = [date for date in published(folder) if date < as_of]
+    if not earlier:
+        return None
+    manifest = folder / earlier[-1] / "manifest.json"
+    try:
+        return json.loads(manifest.read_text("utf-8"))
+    except ValueError:
+        raise InputError(f"{manifest}: the previous report's manifest is damaged; move that report away") from None
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other runs from publishing into a folder meanwhile."""
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def recover(folder: Path) -> None:
+    """Put back a report that an interrupted run had moved aside; remove what such runs have left."""
+    latest = folder / "latest"
+    if latest.exists() and not latest.is_symlink():
+        raise InputError(f"{latest} is no link, so it cannot be pointed to a new report; move it away")
+    for aside in folder.glob(".*.old"):
+        target = folder / aside.name[1:].removesuffix(".old")
+        if not target.exists():
+            aside.rename(target)
+        shutil.rmtree(aside, ignore_errors=True)
+    for stage in folder.glob(".[0-9]*-*"):
+        if time.time() - stage.stat().st_mtime > ABANDONED:
+            shutil.rmtree(stage, ignore_errors=True)
+
+
+def swap(stage: Path, target: Path) -> None:
+    """Put the finished report in its place; an older one of the same date is removed only once that is done."""
+    aside = target.with_name(f".{target.name}.old")
+    if target.exists():
+        target.rename(aside)
+    try:
+        stage.rename(target)
+    except OSError:
+        if aside.exists():
+            aside.rename(target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def point_latest(target: Path) -> None:
+    """Let `latest` point to the report, in one step."""
+    link = target.with_name(".latest")
+    link.unlink(missing_ok=True)
+    link.symlink_to(target.name)
+    link.replace(target.with_name("latest"))
