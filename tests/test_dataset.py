@@ -44,7 +44,7 @@ def counts(data, table: str = "transactions") -> list[int]:
 class TestOpening:
     def test_the_smallest(self, write_dataset):
         data = open_dataset(write_dataset(SALES))
-        assert (data.name, data.title, data.currency, data.value_name) == ("shop", "Shop", "USD", "revenue")
+        assert (data.name, data.title, data.currency, data.value_name) == ("shop", "Shop", "", "revenue")
         assert data.as_of == dt.date(1997, 3, 1)
         assert data.period == (dt.date(1997, 1, 1), dt.date(1997, 3, 1))
         assert data.quality.to_dict("records") == [
@@ -54,7 +54,10 @@ class TestOpening:
             {"customer_id": "string", "date": "date", "amount": "decimal(18, 6)"}
         )
         assert data.warnings() == []
-        assert repr(data) == "<Dataset Shop: transactions 3 rows; as of 1997-03-01; value is revenue>"
+        assert (
+            repr(data)
+            == "<Dataset Shop: transactions 3 rows; transactions from 1997-01-01 to 1997-03-01, as of 1997-03-01; value is revenue>"
+        )
 
     def test_cdnow(self, cdnow, tmp_path):
         (tmp_path / "cdnow.toml").write_bytes(cdnow.read_bytes())
@@ -307,7 +310,9 @@ class TestWarnings:
 
     def test_rows_that_could_not_be_used(self, write_dataset):
         data = open_dataset(write_dataset(SALES + "a,1997-02-30,1\nb\n"))
-        assert data.warnings() == ["2 of 5 rows of transactions could not be used and are in no figure."]
+        assert data.warnings() == [
+            "2 of 5 rows of transactions could not be used and are in no figure (date 1, rows that cannot be read 1)."
+        ]
         assert data.quarantine.order_by("line").to_pyarrow().to_pylist() == [
             {
                 "table": "transactions",
@@ -569,6 +574,6 @@ def test_service_costs_of_people_without_a_transaction_are_told(write_dataset):
     toml.write_text(toml.read_text() + '\n[tables.service_costs]\npath = "service.csv"\n')
     data = open_dataset(toml)
     assert data.value_name == "profit"
-    told = "Service costs of USD 3.50 are for people without a transaction; they are in nobody's profit."
+    told = "Service costs of 3.50 are for people without a transaction; they are in nobody's profit."
     assert data.warnings() == [told]
     assert open_dataset(toml, "1997-01-31").warnings() == []

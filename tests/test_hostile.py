@@ -115,7 +115,12 @@ class TestHostileNames:
         pytest.param(
             [(f"c{i % 9}", dt.date(2024, 1, 1) + dt.timedelta(days=3 * i), -5) for i in range(90)],
             {"customers.count": 9, "transactions.amount": -450},
-            ["values sum to -450.00", "values sum to -450.00", "No customer has bought", "Only 0 customers had"],
+            [
+                "values sum to -450.00",
+                "values sum to -450.00",
+                "Nobody has purchased anything yet",
+                "Only 0 customers had",
+            ],
             id="only returns",
         ),
     ],

@@ -5,6 +5,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 import textwrap
 from html.parser import HTMLParser
 from pathlib import Path
@@ -403,6 +405,88 @@ class TestSuccession:
         assert "amount 'much' is not a number" in (folder / "lists" / "quarantine.csv").read_text()
         sheet = openpyxl.load_workbook(folder / "lists" / "quarantine.xlsx").active
         assert {cell.data_type for row in sheet.iter_rows() for cell in row} <= {"s", "n"}
+
+    def test_an_interrupted_run_is_mended(self, house):
+        """A run was killed between moving the old report aside and putting the new one in its place."""
+        toml = house()
+        folder = house.last_report()
+        whole = tree(folder / "2024-02-15")
+        (folder / "2024-02-15").rename(folder / ".2024-02-15.old")
+        (folder / ".2024-01-01-left").mkdir()
+        os.utime(folder / ".2024-01-01-left", (0, 0))
+        assert run(toml, house.out).exit_code == 0
+        assert tree(folder / "2024-02-15") == whole
+        assert names(folder) == ["2024-02-15", "2024-03-01", "latest"]
+
+    def test_a_latest_that_is_no_link_is_refused_at_once(self, house):
+        toml = house()
+        folder = house.last_report()
+        (folder / "latest").unlink()
+        (folder / "latest").mkdir()
+        refused = run(toml, house.out)
+        assert refused.exit_code == 2
+        assert "latest is no link" in refused.stderr
+        assert names(folder) == ["2024-02-15", "latest"]
+
+    def test_figures_made_with_other_parameters_are_not_compared(self, house):
+        toml = house()
+        folder = house.last_report()
+        assert run(toml, house.out, "--set", "good.limit=4").exit_code == 0
+        text = " ".join(Tags(folder / "2024-03-01" / "index.html").text.split())
+        assert "3 orders" in text
+        assert "+50.0%" not in text
+        assert "2 customers unchanged" in text
+
+    @pytest.mark.parametrize(
+        ("body", "reason"),
+        [
+            ('page.figure("x.y", 1)\npage.figure("x.y", 2)', "it publishes the figure x.y twice"),
+            ('page.figure("good.orders", 1)', "another one publishes the figure good.orders"),
+        ],
+    )
+    def test_a_figure_that_is_published_twice_is_refused(self, house, body, reason):
+        toml = house(twice=OPEN.replace("good.", "twice.") + body)
+        failed = run(toml, house.out)
+        assert failed.exit_code == 1
+        assert reason in failed.stderr
+        assert not (house.out / "shop" / "latest").exists()
+
+    def test_data_most_of_which_cannot_be_used_are_refused(self, house):
+        toml = house()
+        csv = toml.parent / "sales.csv"
+        csv.write_text(csv.read_text() + 'a,2024-03-01,"1,5"\n' * 4)
+        refused = run(toml, house.out)
+        assert refused.exit_code == 2
+        assert (
+            "tables.transactions: 4 of 7 rows cannot be used; the first: sales.csv, line 5: amount '1,5'"
+            in refused.stderr
+        )
+
+    def test_lists_carry_the_customers_names(self, house):
+        toml = house(
+            named=OPEN.replace("good.", "named.")
+            + """
+page.list("all", data.customers().select("customer_id"), action="Call.", title="All", names=data.names())
+"""
+        )
+        (toml.parent / "people.csv").write_text("customer_id,name\na,Ann <&>\n")
+        toml.write_text(toml.read_text() + '\n[tables.customers]\npath = "people.csv"\n')
+        assert run(toml, house.out, "--only", "named").exit_code == 0
+        rows = (house.out / "shop" / "latest" / "lists" / "named_all.csv").read_text("utf-8-sig").splitlines()
+        assert rows[0] == "customer_id,name"
+        assert sorted(rows[1:]) == ["a,Ann <&>", "b,"]
+
+    def test_terminated_it_leaves_nothing_behind(self, house):
+        """A scheduler ends a run that takes too long."""
+        toml = house(slow="import time; time.sleep(60)")
+        code = "import pathlib, sys; from crm_analysis import cli, report;"
+        code += "report.NOTEBOOKS = pathlib.Path(sys.argv.pop(1)); cli.app()"
+        command = [sys.executable, "-c", code, str(report.NOTEBOOKS), "report", str(toml), "--out", str(house.out)]
+        running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert "good: done" in running.stderr.readline()
+        running.terminate()
+        assert running.wait(20) == 143
+        assert names(house.out / "shop") == []
 
     def test_refuses_input_error_type(self, house):
         with pytest.raises(InputError, match="there is no notebook 'x'"):

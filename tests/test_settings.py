@@ -40,7 +40,7 @@ def error(read, tmp_path):
 
 def test_defaults(read):
     settings = read(SMALLEST)
-    assert (settings.title, settings.currency, settings.as_of, settings.cell_timeout) == ("Shop", "USD", None, 600)
+    assert (settings.title, settings.currency, settings.as_of, settings.cell_timeout) == ("Shop", "", None, 600)
     assert settings.tables == {"transactions": TableSettings(path="sales.csv")}
     table = settings.tables["transactions"]
     assert (table.delimiter, table.encoding, table.decimal, table.thousands) == (",", "utf-8", ".", "")

@@ -93,7 +93,7 @@ class Dataset:
         first, last = self.period
         return (
             f"<Dataset {self.title}: {rows} rows; transactions from {first} to {last}, as of {self.as_of};"
-            f" value is {self.value_name} in {self.currency}>"
+            f" value is {self.value_name}{' in ' if self.currency else ''}{self.currency}>"
         )
 
     def has(self, table: str, *columns: str) -> bool:
@@ -185,9 +185,9 @@ class Dataset:
         if self.has("service_costs"):
             bought, _, served = self._value_tables()
             if unassigned := customers.unassigned_service_cost(bought, served, as_of=self.as_of):
+                amount = f"{unassigned:,.2f} {self.currency}".rstrip()
                 found.append(
-                    f"Service costs of {self.currency} {unassigned:,.2f} are for people without a transaction;"
-                    " they are in nobody's profit."
+                    f"Service costs of {amount} are for people without a transaction; they are in nobody's profit."
                 )
         if self.has("customers"):
             strangers = self.customers().anti_join(self.table("customers"), "customer_id").count().execute()
@@ -198,7 +198,9 @@ class Dataset:
     def _reasons(self, table: str) -> str:
         """Say how many of a table's rows were rejected for which column, most first; without what stood there."""
         rejected = self.quarantine.filter(self.quarantine["table"] == table)
-        column = rejected["reason"].re_extract(r"^([a-z_]+) (?:is|')", 1).nullif("").fill_null("not a row of the table")
+        column = (
+            rejected["reason"].re_extract(r"^([a-z_]+) (?:is|')", 1).nullif("").fill_null("rows that cannot be read")
+        )
         counted = rejected.group_by(column=column).aggregate(rows=rejected.count())
         most = counted.order_by(ibis.desc("rows"), "column").limit(3).to_pandas()
         return ", ".join(f"{row.column} {row.rows:,}" for row in most.itertuples())
