@@ -55,8 +55,8 @@ class TestOpening:
         )
         assert data.warnings() == []
         assert (
-            repr(data)
-            == "<Dataset Shop: transactions 3 rows; transactions from 1997-01-01 to 1997-03-01, as of 1997-03-01; value is revenue>"
+            repr(data) == "<Dataset Shop: transactions 3 rows; transactions from 1997-01-01 to 1997-03-01,"
+            " as of 1997-03-01; value is revenue>"
         )
 
     def test_cdnow(self, cdnow, tmp_path):
