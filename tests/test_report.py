@@ -482,10 +482,10 @@ page.list("all", data.customers().select("customer_id"), action="Call.", title="
         code = "import pathlib, sys; from crm_analysis import cli, report;"
         code += "report.NOTEBOOKS = pathlib.Path(sys.argv.pop(1)); cli.app()"
         command = [sys.executable, "-c", code, str(report.NOTEBOOKS), "report", str(toml), "--out", str(house.out)]
-        running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        assert "good: done" in running.stderr.readline()
-        running.terminate()
-        assert running.wait(20) == 143
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+            assert "good: done" in running.stderr.readline()
+            running.terminate()
+            assert running.wait(20) == 143
         assert names(house.out / "shop") == []
 
     def test_refuses_input_error_type(self, house):

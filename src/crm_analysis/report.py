@@ -125,11 +125,11 @@ def publish(
         folder.mkdir(parents=True, exist_ok=True)
         with archive.alone(folder):
             archive.recover(folder)
-            stage = Path(tempfile.mkdtemp(prefix=f".{data.as_of}-", dir=folder))
+        previous = archive.previous(folder, str(data.as_of))
+        stage = Path(tempfile.mkdtemp(prefix=f".{data.as_of}-", dir=folder))
         stage.chmod(0o755)
         (stage / "notebooks").mkdir()
         (stage / "lists").mkdir()
-        previous = archive.previous(folder, str(data.as_of))
     except OSError as error:
         raise InputError(f"the report cannot be written to {folder} ({error.strerror})") from None
     target = _target(folder, str(data.as_of), chosen)
@@ -198,7 +198,7 @@ def _parameters(data: Dataset, settings: dict[str, dict[str, Any]]) -> dict[str,
 
     declared = {name: inspect_notebook(str(path)) for name, path in notebooks().items()}
     values = {
-        name: {parameter: ast.literal_eval(found["default"]) for parameter, found in parameters.items()}
+        name: {parameter: _literal(found["default"], f"{name}.{parameter}") for parameter, found in parameters.items()}
         | {"dataset": str(data.path), "as_of": str(data.as_of)}
         for name, parameters in declared.items()
     }
@@ -212,6 +212,13 @@ def _parameters(data: Dataset, settings: dict[str, dict[str, Any]]) -> dict[str,
                 _known(where, parameter, [other for other in declared[name] if other not in GIVEN], "parameter")
                 values[name][parameter] = _typed(value, declared[name][parameter]["inferred_type_name"], where)
     return values
+
+
+def _literal(source: str, name: str) -> Any:
+    try:
+        return ast.literal_eval(source)
+    except (ValueError, SyntaxError):
+        raise InputError(f"the notebooks' parameter {name} must be a literal, not {source}") from None
 
 
 def _typed(value: Any, type_name: str, where: str) -> Any:
