@@ -280,7 +280,7 @@ class TestFailures:
         assert "Traceback" not in page.text
         assert "papermill" not in page.text.lower()
         manifest = json.loads((folder / "manifest.json").read_text())
-        assert manifest["warnings"] == ["open: No <costs> are known."]
+        assert manifest["warnings"] == ["open? No <costs> are known."]
 
     def test_streams_warnings_and_bare_values_stay_off_the_page(self, house):
         noise = "import sys, warnings\nwarnings.warn('careful')\nprint('loud')\nprint('stumble', file=sys.stderr)\n4242"
