@@ -170,7 +170,7 @@ def test_moves_conserve_customers(log, day, shares):
     assert ways["stayed"] == sum(to == start for start, to in pairs)
 
     fallen = pyramid.fallen(changed).to_pandas()
-    expected = {who for who, tier in old["tier"].items() if rank(tier) < 2 and rank(new.at[who, "tier"]) > rank(tier)}
+    expected = {who for who, tier in old["tier"].items() if rank(tier) < 2 <= rank(new.at[who, "tier"])}
     assert set(fallen["customer_id"]) == expected
     assert len(fallen) == len(expected)
     for row in fallen.itertuples():
