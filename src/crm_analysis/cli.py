@@ -47,7 +47,7 @@ def report(
     """
     from crm_analysis.report import ReportFailed, notebooks, publish
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what runs is ended, what was begun is removed
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what runs is ended, what was begun is removed
     try:
         names = [name.strip() for name in only.split(",") if name.strip()]
         with Progress(
@@ -74,6 +74,8 @@ def report(
         for warning in json.loads(index.with_name("manifest.json").read_text("utf-8"))["warnings"]:
             console.print(f"Warning: {warning}", markup=False)
         print(index)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @app.command()
