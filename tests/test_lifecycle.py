@@ -325,3 +325,13 @@ def test_speaks_other_dialects(dialect, monkeypatch):
     for expression in (staged, lifecycle.to_win_back(staged, summary, Rules(30, 60, 4))):
         sql = ibis.to_sql(expression, dialect=dialect)
         assert "memtable" not in sql  # Spark joins views, not memtables
+
+
+def test_recent_are_the_last_dates():
+    dates = pd.to_datetime(["2024-01-31", "2024-03-31", "2024-02-29", "2024-03-31"])
+    moved = pd.DataFrame({"date": dates, "customers": [1, 2, 3, 4]})
+    assert lifecycle.recent(moved, 1)["customers"].tolist() == [2, 4]
+    assert lifecycle.recent(moved, 2)["customers"].tolist() == [2, 3, 4]
+    assert len(lifecycle.recent(moved, 99)) == 4
+    with pytest.raises(ValueError, match="at least one date"):
+        lifecycle.recent(moved, 0)

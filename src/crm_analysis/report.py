@@ -22,10 +22,10 @@ from typing import Any
 from crm_analysis import archive, lists, render
 from crm_analysis.dataset import Dataset, open_dataset
 from crm_analysis.errors import InputError
+from crm_analysis.page import LISTED, versions
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "notebooks"
-LISTED = 10_000  # quarantined rows that are written out
 MOST_REJECTED = 0.5  # share of a table's rows that may be unusable
 GIVEN = ("dataset", "as_of")  # parameters that the report itself sets
 
@@ -299,8 +299,6 @@ def _manifest(
     data: Dataset, pages: list[Page], quarantine: list[str], started: float, previous: dict[str, Any] | None
 ) -> dict[str, Any]:
     """Return all that a machine needs to know of the report."""
-    from crm_analysis.page import versions
-
     transactions = data.table("transactions")
     amount = float(transactions["amount"].sum().execute())
     quality = data.quality.set_index("table")
