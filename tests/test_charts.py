@@ -271,6 +271,44 @@ def test_transition_matrix_writes_percentages():
     assert not any(before == "lost" for before, _ in found)
 
 
+class TestModelErrors:
+    scores = pd.DataFrame(
+        [
+            ("as before", 1.02, "reference", False),
+            ("Pareto/NBD", 0.7121, "model", False),
+            ("NBD", np.nan, "model", False),
+            ("average of all", 0.7085, "average", True),
+            ("two together", 0.7211, "average", False),
+        ],
+        columns=["model", "mae", "kind", "picked"],
+    )
+
+    def test_the_best_is_on_top_and_bars_are_as_long_as_the_errors(self):
+        ax = saved(charts.model_errors(self.scores)).axes[0]
+        assert [bar.get_width() for bar in ax.patches] == [0.7085, 0.7121, 0.7211, 1.02]
+        assert ticks(ax.yaxis) == ["average of all", "Pareto/NBD", "two together", "as before"]
+        assert ax.yaxis_inverted()
+        assert ax.get_xlim() == (0, 1.02)
+
+    def test_what_is_no_model_and_what_was_picked_is_said_in_words(self):
+        ax = charts.model_errors(self.scores).axes[0]
+        assert texts(ax) == ["0.709, picked", "0.712", "0.721, average", "1.020, reference"]
+        assert [text.get_fontweight() for text in ax.texts] == ["bold", "normal", "normal", "normal"]
+
+    def test_what_does_not_say_that_it_was_picked_was_not(self):
+        ax = charts.model_errors(self.scores.assign(picked=[np.nan, True, None, np.nan, np.nan])).axes[0]
+        assert [text for text in texts(ax) if "picked" in text] == ["0.712, picked"]
+
+    def test_errors_of_zero(self):
+        assert texts(saved(charts.model_errors(self.scores.head(1).assign(mae=0))).axes[0]) == ["0.000, reference"]
+
+    @pytest.mark.parametrize("scores", [scores.assign(mae=np.nan), scores.head(0)])
+    def test_no_error_is_known(self, scores):
+        ax = saved(charts.model_errors(scores)).axes[0]
+        assert len(ax.patches) == 0
+        assert texts(ax) == ["unknown"]
+
+
 class TestTracking:
     def test_draws_both_series_in_both_panels_and_the_split(self):
         frame = tracked(78)
@@ -325,6 +363,96 @@ class TestAliveBands:
         assert all(left.x1 <= right.x0 for left, right in pairwise(extents))
 
 
+class TestSurfaces:
+    frame = pd.DataFrame(
+        [
+            ("0", "0–4", 0.97, 0.5),
+            ("0", "5–26", 0.81, 0.44),
+            ("1–9", "0–4", 0.99, 12.34),
+            ("1–9", "5–26", 0.004, 0.04),
+            ("10+", "0–4", np.nan, np.nan),
+        ],
+        columns=["frequency", "weeks_since_last", "p_alive", "expected_purchases"],
+    )
+
+    @pytest.mark.parametrize(
+        ("chart", "column", "written"),
+        [
+            (charts.alive_surface, "p_alive", ["97%", "99%", "81%", "0.4%"]),
+            (charts.purchases_surface, "expected_purchases", ["0.5", "12.3", "0.4", "<0.1"]),
+        ],
+    )
+    def test_writes_each_number_in_its_cell(self, chart, column, written):
+        ax = saved(chart(self.frame)).axes[0]
+        found = {pair: text.get_text() for pair, text in cells(ax).items()}
+        assert ticks(ax.yaxis) == ["0–4", "5–26"]
+        assert ticks(ax.xaxis) == ["0", "1–9", "10+"]
+        assert found == dict(zip([("0–4", "0"), ("0–4", "1–9"), ("5–26", "0"), ("5–26", "1–9")], written, strict=True))
+        shades = ax.collections[0].get_array().compressed()
+        assert shades.tolist() == self.frame[column].iloc[[0, 2, 1, 3]].tolist()
+
+    @pytest.mark.parametrize("number", [int, float])
+    def test_numbers_are_sorted(self, number):
+        pairs = [(frequency, weeks) for frequency in (10, 2, 0) for weeks in (13, 4, 104) if frequency + weeks != 17]
+        frame = pd.DataFrame(pairs, columns=["frequency", "weeks_since_last"]).astype(number)
+        ax = saved(charts.alive_surface(frame.assign(p_alive=frame["weeks_since_last"] / 200))).axes[0]
+        assert ticks(ax.xaxis) == ["0", "2", "10"]
+        assert ticks(ax.yaxis) == ["4", "13", "104"]
+        assert cells(ax)["104", "2"].get_text() == "52%"
+
+    @pytest.mark.parametrize("number", [0, 0.5, np.nan])
+    def test_equal_and_unknown_numbers(self, number):
+        frame = self.frame.assign(p_alive=number, expected_purchases=number)
+        for chart in (charts.alive_surface, charts.purchases_surface):
+            for rows in (frame, frame.head(1)):
+                assert len(texts(saved(chart(rows)).axes[0])) == (0 if np.isnan(number) else len(rows))
+
+
+class TestValueDistribution:
+    bands = pd.DataFrame(
+        {
+            "band": ["below 0", "0–10", "10–100", "100+"],
+            "customers": [12, 9583, 801, 3],
+            "value_share": [-0.1, 0.3, 0.6, 0.2],
+        }
+    )
+
+    def test_bars_are_as_long_as_the_numbers_and_the_highest_band_is_on_top(self):
+        left, right = saved(charts.value_distribution(self.bands)).axes
+        assert [bar.get_width() for bar in left.patches] == [3, 801, 9583, 12]
+        assert [bar.get_width() for bar in right.patches] == [0.2, 0.6, 0.3, -0.1]
+        assert ticks(left.yaxis) == ["100+", "10–100", "0–10", "below 0"]
+        assert texts(left) == ["3", "801", "9,583", "12"]
+        assert texts(right) == ["20%", "60%", "30%", "−10%"]
+        assert left.get_ylim() == right.get_ylim()
+        assert left.yaxis_inverted()
+
+    def test_a_loss_is_hatched_and_seen_whole(self):
+        right = charts.value_distribution(self.bands).axes[1]
+        assert [bar.get_hatch() for bar in right.patches] == [None, None, None, "///"]
+        assert right.get_xlim() == (-0.1, 0.6)
+
+    def test_an_unknown_share_has_no_bar(self):
+        right = saved(charts.value_distribution(self.bands.assign(value_share=np.nan))).axes[1]
+        assert [bar.get_width() for bar in right.patches] == [0, 0, 0, 0]
+        assert texts(right) == ["unknown"] * 4
+
+    @pytest.mark.parametrize(("currency", "label"), [("", "Lifetime value"), ("USD", "Lifetime value\nin USD")])
+    def test_says_the_currency(self, currency, label):
+        assert charts.value_distribution(self.bands, currency).axes[0].get_ylabel() == label
+
+    @pytest.mark.parametrize("rows", [0, 1, 4])
+    def test_nobody_and_nothing(self, rows):
+        saved(charts.value_distribution(self.bands.head(rows)))
+        saved(charts.value_distribution(self.bands.head(rows).assign(customers=0, value_share=0.0)))
+
+    def test_numbers_of_millions_stay_beside_the_other_bars(self):
+        left, right = saved(charts.value_distribution(self.bands.assign(customers=12_345_678))).axes
+        ends = [text.get_window_extent().x1 for text in left.texts]
+        starts = [artist.get_window_extent().x0 for artist in [*right.texts, *right.patches]]
+        assert max(ends) < min(starts)
+
+
 HOSTILE_CHARTS = {
     "concentration_curve": lambda: charts.concentration_curve(curve(0, 0.7, 1), 0.2, 0.28, HOSTILE),
     "pyramids": lambda: charts.pyramids(tiers().assign(tier=HOSTILE), HOSTILE),
@@ -340,6 +468,18 @@ HOSTILE_CHARTS = {
     ),
     "holdout_by_frequency": lambda: charts.holdout_by_frequency(
         pd.DataFrame({"frequency": [HOSTILE, "1"], "actual": [1.0, 2], "expected": [1.0, 2]})
+    ),
+    "model_errors": lambda: charts.model_errors(
+        pd.DataFrame({"model": [HOSTILE], "mae": [1.0], "kind": [HOSTILE], "picked": [True]})
+    ),
+    "alive_surface": lambda: charts.alive_surface(
+        pd.DataFrame({"frequency": [HOSTILE], "weeks_since_last": [HOSTILE], "p_alive": [0.5]})
+    ),
+    "purchases_surface": lambda: charts.purchases_surface(
+        pd.DataFrame({"frequency": [HOSTILE], "weeks_since_last": [HOSTILE], "expected_purchases": [0.5]})
+    ),
+    "value_distribution": lambda: charts.value_distribution(
+        pd.DataFrame({"band": [HOSTILE], "customers": [5], "value_share": [1.0]}), HOSTILE
     ),
     "alive_bands": lambda: charts.alive_bands(pd.DataFrame({"band": [HOSTILE], "customers": [5]})),
 }

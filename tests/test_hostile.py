@@ -75,8 +75,10 @@ class TestHostileNames:
             assert "x" * 100 not in text
         # these are among the most valuable customers, so the pages do show them
         shown = "".join(pages.values())
-        for name in ("<script>alert(1)</script>", "中文客户"):
-            assert f">{html.escape(name)}<" in shown
+        written = [name for name in IDS if f">{html.escape(name)}<" in shown]
+        assert len(written) >= 10
+        assert "中文客户" in written
+        assert any("<" in name for name in written)
 
     def test_stay_text_in_every_list(self, hostile):
         sheets = sorted((hostile / "lists").glob("*.xlsx"))
@@ -119,7 +121,7 @@ class TestHostileNames:
                 "values sum to -450.00",
                 "values sum to -450.00",
                 "Nobody has purchased anything yet",
-                "Only 0 customers had",
+                "Nobody had purchased anything by 2024-09-24",
             ],
             id="only returns",
         ),

@@ -1,190 +1,260 @@
-"""Fits the purchase process (BG/NBD) and the spend per purchase (Gamma-Gamma) on the distinct histories."""
+"""Finds the maximum of a likelihood from several starts, verifies it, and tells how sure the estimates are."""
 
 from __future__ import annotations
 
+import copy
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from autograd import hessian, value_and_grad
-from scipy.optimize import minimize
-from scipy.special import betaincinv
+from scipy.optimize import OptimizeResult, minimize
+from threadpoolctl import threadpool_limits
 
-from crm_analysis.customers import Table, as_table
 from crm_analysis.errors import Unanswerable
 
 with warnings.catch_warnings():  # importing lifetimes changes the global warning filters
     warnings.simplefilter("ignore")
     import lifetimes
 
-LEAST_REPEATERS = 30  # fewer customers who bought again cannot carry four parameters
 # Keeps a parameter that the data do not bound from running away; moves the others by far less than their errors.
-RIDGE = 2e-7
-STEEPEST = 1e-5  # gradient of the mean log-likelihood on log-parameters, at a maximum
+RIDGE = 2e-8
+STEEPEST = 1e-6  # gradient of the mean log-likelihood on log-parameters, at a maximum
+SAMPLES = 1_000, 10_000, 100_000  # customers on whom the search goes before it goes on all
+STEPS = 80  # of a search at most: one that needs more is lost
+ROUGH = 1e-4  # gradient with which it goes on to more
+FARTHEST = 14.0  # that a log-parameter may be from 0, where times and amounts are about 1
+REPEATERS = 30  # fewer customers who bought again cannot carry the parameters
+
+Sample = tuple[Any, np.ndarray]  # rows, and how many customers each stands for
+# Of a place (log-parameters, then coefficients) and columns of data: each row's log-likelihood and its derivatives.
+Likelihood = Callable[..., tuple[np.ndarray, np.ndarray]]
+Loss = Callable[[np.ndarray, Sample], tuple[float, np.ndarray]]
 
 
-class _Verified:
-    """Lets a model of lifetimes be fitted to a maximum that is verified, also along a flat ridge."""
+class Estimates(lifetimes.BaseFitter):  # type: ignore[misc]
+    """What every fitted model says of itself.
 
-    def _fit(self, data: tuple[Any, ...], start: Any, size: int, *rest: Any, **more: Any) -> tuple[Any, float, Any]:
-        """Replace the search of `lifetimes.BaseFitter`: return log-parameters, mean loss and Hessian at the best."""
-        loss = self._negative_log_likelihood  # type: ignore[attr-defined]
-
-        def ridged(at: np.ndarray) -> float:
-            return loss(at, *data) + RIDGE * (at**2).sum()
-
-        slope = value_and_grad(ridged)
-        near = minimize(slope, np.zeros(size) if start is None else start, jac=True, method="L-BFGS-B")
-        best = minimize(slope, near.x, jac=True, hess=hessian(ridged), method="trust-exact", options={"gtol": 1e-8})
-        if not np.abs(best.jac).max() < STEEPEST:
-            raise _NotConverged
-        return best.x, loss(best.x, *data), hessian(ridged)(best.x)
-
-
-class BetaGeoFitter(_Verified, lifetimes.BetaGeoFitter):  # type: ignore[misc]
-    """BG/NBD as in lifetimes, fitted to a maximum that is verified; its expectations are always finite."""
-
-    def conditional_expected_number_of_purchases_up_to_time(self, t: Any, frequency: Any, recency: Any, T: Any) -> Any:
-        """Return the purchases expected of customers with a history over the next `t` weeks (2005, equation 10)."""
-        r, alpha, a, b = self._unload_params("r", "alpha", "a", "b")
-        usual = super().conditional_expected_number_of_purchases_up_to_time(t, frequency, recency, T)
-        alive = self.conditional_probability_alive(frequency, recency, T)
-        x = np.asarray(frequency)
-        return _finite(usual, lambda at: alive[at] * _until_they_stop(r + x[at], (t / (alpha + T))[at], a, (b + x)[at]))
-
-    def expected_number_of_purchases_up_to_time(self, t: Any) -> Any:
-        """Return the repeat purchases expected of a new customer in the first `t` weeks (2005, equation 9)."""
-        r, alpha, a, b = self._unload_params("r", "alpha", "a", "b")
-        usual, weeks = super().expected_number_of_purchases_up_to_time(t), np.asarray(t)
-        return _finite(usual, lambda at: _until_they_stop(r, weeks[at] / alpha, a, b))
-
-
-def _finite(usual: Any, other: Callable[[Any], Any]) -> Any:
-    """Replace what the hypergeometric function of lifetimes leaves undefined, where buyers are much alike."""
-    usual = np.atleast_1d(np.asarray(usual, float))
-    bad = ~np.isfinite(usual)
-    if bad.any():
-        usual[bad] = other(bad)
-    return usual
-
-
-def _until_they_stop(shape: Any, ratio: Any, a: Any, b: Any) -> Any:
-    """Return the purchases expected of buyers who are alive: the mean over their stopping probability p ~ Beta(a, b).
-
-    For one p it is (1 - (1 + p ratio)^-shape) / p; the mean is taken over the quantiles of p.
+    Attributes
+    ----------
+    params_ : pandas.Series
+        The estimates, in the units of the data.
+    log_likelihood_ : float
+        Of all customers, in the units of the data.
+    standard_errors_, variance_matrix_, confidence_intervals_
+        Of the parameters. The intervals (95 %) are taken on the logarithms, so they never go below 0.
+    aic_, bic_ : float
+        Of two models of the same data the one with the lower value is to be preferred.
+    data : pandas.DataFrame
+        What it was fitted on: distinct rows, sorted, and the `weights` that say how many customers share each.
     """
-    nodes, weights = np.polynomial.legendre.leggauss(64)
-    shape, ratio, a, b = (np.asarray(value, float)[..., None] for value in (shape, ratio, a, b))
-    p = np.maximum(betaincinv(a, b, (nodes + 1) / 2), 1e-12)
-    return (-np.expm1(-shape * np.log1p(p * ratio)) / p) @ (weights / 2)
+
+    label: str  # the model's name
+    names: tuple[str, ...]  # of its parameters
+    powers: tuple[int, ...]  # of the unit of the data in each parameter
+    penalizer_coef = 0.0
+
+    def _estimate(self, likelihood: Likelihood, starts: Sequence[Any], data: pd.DataFrame, scale: float) -> None:
+        """Fit to `data`, whose amounts or times were divided by `scale` before the likelihood takes them."""
+        weights = data["weights"].to_numpy(float)
+        columns = [data[name].to_numpy(float) for name in data.columns.drop("weights")]
+        ridge = np.full(len(starts[0]), RIDGE)
+        ridge[len(self.names) :] += self.penalizer_coef
+
+        def loss(at: np.ndarray, sample: Sample) -> tuple[float, np.ndarray]:
+            rows, counts = sample
+            values, slopes = likelihood(at, *(column[rows] for column in columns))
+            value, slope = (np.einsum("...n,n->...", rows, counts) / counts.sum() for rows in (values, slopes))
+            return (ridge * at**2).sum() - value, 2 * ridge * at - slope
+
+        for name in ("params_", "_information", "_log_variance", "variance_matrix_"):
+            self.__dict__.pop(name, None)  # of an earlier fit
+        self._scale = scale
+        # Where the search looks too far, the likelihood is 0. Threads for its tiny matrices only hold it up.
+        with np.errstate(all="ignore"), threadpool_limits(1, "blas"):
+            self._at, least = maximum(loss, starts, weights, self.label)
+            self._slope = lambda at: loss(at, (slice(None), weights))[1] * weights.sum()
+        self.data, self.log_likelihood_ = data, float(((ridge * self._at**2).sum() - least) * weights.sum())
+        self.params_ = self._parameters(self._at)
+
+    def _parameters(self, at: np.ndarray) -> pd.Series:
+        """Return the parameters at a place of the search, in the units of the data."""
+        split = len(self.names)
+        known = np.exp(at[:split]) * self._scale ** np.array(self.powers, float)
+        return pd.Series(np.concatenate([known, at[split:]]), [*self.names, *self._coefficients()])
+
+    def _coefficients(self) -> list[str]:
+        """Return the names of what the model has beside its parameters."""
+        return []
+
+    def _freedom(self) -> int:
+        """Return how many numbers were estimated."""
+        return len(self.params_)
+
+    @cached_property
+    def _information(self) -> np.ndarray:
+        """How sharply the data tell the log-parameters (and coefficients): the curvature of the likelihood."""
+        with np.errstate(all="ignore"), threadpool_limits(1, "blas"):
+            return _curvature(self._slope, self._at)
+
+    @cached_property
+    def _log_variance(self) -> np.ndarray:
+        return np.linalg.pinv(self._information, hermitian=True)
+
+    @cached_property
+    def variance_matrix_(self) -> pd.DataFrame:
+        """Covariances of the parameters."""
+        names = self.params_.index
+        size = np.where(np.arange(len(names)) < len(self.names), self.params_, 1.0)
+        return pd.DataFrame(self._log_variance * np.outer(size, size), names, names)
+
+    @property
+    def standard_errors_(self) -> pd.Series:
+        """Standard errors of the parameters."""
+        return pd.Series(np.sqrt(np.diag(self.variance_matrix_)), self.params_.index)
+
+    @property
+    def confidence_intervals_(self) -> pd.DataFrame:
+        """Where each parameter probably (95 %) is."""
+        wide = 1.959964 * np.sqrt(np.diag(self._log_variance))
+        lower, upper = self._parameters(self._at - wide), self._parameters(self._at + wide)
+        return pd.DataFrame({"lower 95% bound": lower, "upper 95% bound": upper})
+
+    @property
+    def aic_(self) -> float:
+        """Akaike's information criterion."""
+        return 2 * self._freedom() - 2 * self.log_likelihood_
+
+    @property
+    def bic_(self) -> float:
+        """Bayesian information criterion, by the number of customers."""
+        return float(self._freedom() * np.log(self.data["weights"].sum()) - 2 * self.log_likelihood_)
+
+    def neighbours(self) -> list[Self]:
+        """Return models at places that together have the mean and the covariances of the estimates.
+
+        A mean over them is a mean over the uncertainty of the parameters, exact for cubic functions of their logarithms
+        (third-degree spherical cubature: two places on each axis). A logarithm that the data hardly bound is held to a
+        standard error of 2, so that no place is absurd.
+        """
+        held = np.linalg.pinv(self._information + np.eye(len(self._at)) / 4, hermitian=True)
+        sizes, axes = np.linalg.eigh(held)
+        steps = axes * np.sqrt(np.maximum(sizes, 0) * len(sizes))
+        found = []
+        for step in np.concatenate([steps.T, -steps.T]):
+            other = copy.copy(self)
+            other._at = self._at + step
+            other.params_ = self._parameters(other._at)
+            found.append(other)
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what cannot be stored, after it has been used."""
+        _ = self._information if hasattr(self, "_slope") else None
+        return {name: value for name, value in vars(self).items() if name != "_slope"}
 
 
-class GammaGammaFitter(_Verified, lifetimes.GammaGammaFitter):  # type: ignore[misc]
-    """Gamma-Gamma as in lifetimes, fitted to a maximum that is verified."""
+def maximum(
+    loss: Loss,
+    starts: Sequence[Any],
+    weights: np.ndarray,
+    label: str,
+) -> tuple[np.ndarray, float]:
+    """Return where a mean loss is least, verified by its gradient, and the loss there.
 
-
-class _NotConverged(Exception):
-    """The search ended where the likelihood still rises."""
-
-
-def histories(customers: Table) -> pd.DataFrame:
-    """Return the distinct purchase histories: all that the purchase process needs to know of the customers.
-
-    Returns
-    -------
-    pandas.DataFrame
-        `frequency` (repeat purchases), `recency`, `T` (weeks) and `customers` (how many have this history). Those
-        who never purchased, but only returned goods, have none.
-    """
-    table = as_table(customers)
-    bought = table.filter(table["purchases"] > 0)
-    grouped = bought.group_by("frequency", "recency", "T").aggregate(customers=bought.count())
-    return grouped.order_by("frequency", "recency", "T").to_pandas()
-
-
-def spend_histories(customers: Table) -> pd.DataFrame:
-    """Return the distinct spend histories of those who bought again and paid for it.
-
-    Returns
-    -------
-    pandas.DataFrame
-        `frequency`, `monetary_value` (average amount of the repeat purchases, above 0) and `customers`.
-    """
-    table = as_table(customers)
-    paid = table.filter((table["frequency"] > 0) & (table["monetary_value"] > 0))
-    grouped = paid.group_by("frequency", "monetary_value").aggregate(customers=paid.count())
-    return grouped.order_by("frequency", "monetary_value").to_pandas()
-
-
-def spend_correlation(customers: Table) -> float:
-    """Return the correlation of how often and how much those buy who bought again: Gamma-Gamma takes it to be 0."""
-    table = as_table(customers)
-    paid = table.filter((table["frequency"] > 0) & (table["monetary_value"] > 0))
-    return float(paid["frequency"].cast("float64").corr(paid["monetary_value"], how="pop").execute())
-
-
-def fit_purchases(histories: pd.DataFrame, purpose: str = "fit the BG/NBD model") -> BetaGeoFitter:
-    """Fit the BG/NBD model: customers buy at rates of their own, and may stop after any purchase.
+    The search goes from all starts on a few customers, from the best of these on more, and from there on all, with
+    the curvature found before: few steps are then left to go.
 
     Parameters
     ----------
-    histories
-        See `histories`; `recency` and `T` in weeks, so the fitted `alpha` is in weeks, too.
-    purpose
-        What the model is for, to be told if too few customers bought again.
+    loss
+        Of a place and a sample (rows and their weights): the loss and its gradient.
+    starts
+        Places to start from.
+    weights
+        Of the rows, which are sorted, so that a sample at equal distances stands for all.
+    label
+        The model's name, for the message of a failure.
 
     Raises
     ------
     Unanswerable
-        Too few customers bought again, or no maximum of the likelihood was found.
-
-    References
-    ----------
-    P. S. Fader, B. G. S. Hardie and K. L. Lee, "Counting your customers the easy way: an alternative to the
-    Pareto/NBD model", Marketing Science 24 (2005), 275-284.
+        The likelihood still rises where the search ended.
     """
-    _check_enough(histories[histories["frequency"] > 0], purpose)
-    frequency, recency, T, weights = (histories[c].to_numpy() for c in ("frequency", "recency", "T", "customers"))
-    return _converged(BetaGeoFitter().fit, "BG/NBD", frequency, recency, T, weights=weights)
-
-
-def fit_spend(histories: pd.DataFrame) -> GammaGammaFitter:
-    """Fit the Gamma-Gamma model: each customer has an average spend per purchase, and these averages differ.
-
-    It holds that what customers spend does not depend on how often they buy.
-
-    Parameters
-    ----------
-    histories
-        See `spend_histories`.
-
-    Raises
-    ------
-    Unanswerable
-        Too few customers bought again, no maximum of the likelihood was found, or the fitted average spend is
-        infinite (q up to 1).
-
-    References
-    ----------
-    P. S. Fader and B. G. S. Hardie, "The Gamma-Gamma model of monetary value" (2013), brucehardie.com/notes/025.
-    """
-    _check_enough(histories, "fit the Gamma-Gamma model")
-    frequency, money, weights = (histories[c].to_numpy() for c in ("frequency", "monetary_value", "customers"))
-    scale = np.average(money, weights=weights)  # so that no currency is too small or too large for the search
-    model = _converged(GammaGammaFitter().fit, "Gamma-Gamma", frequency, money / scale, weights=weights)
-    for found in (model.params_, model.standard_errors_):
-        found["v"] *= scale
-    if model.params_["q"] <= 1:
+    bounds = [(-FARTHEST, FARTHEST)] * len(starts[0])
+    samples: list[Sample] = [_sample(weights, size) for size in SAMPLES if 2 * size < weights.sum()]
+    samples = [*(samples or [(slice(None), weights)]), (slice(None), weights)]
+    near = {"method": "L-BFGS-B", "jac": True, "bounds": bounds, "options": {"maxcor": 20, "ftol": 1e-4}}
+    found = [minimize(loss, start, (samples[0],), **near) for start in starts]
+    best = min((one for one in found if np.isfinite(one.fun)), key=lambda one: one.fun, default=found[0])
+    best.hess_inv = _inverse(_curvature(partial(_slope, loss, samples[0]), best.x))
+    for sample in samples[1:]:
+        best = _quasi_newton(loss, best, sample, ROUGH if sample is not samples[-1] else STEEPEST / 2)
+    if not np.abs(best.jac).max() < STEEPEST:
+        best = _newton(loss, best, samples[-1])
+    if not np.abs(best.jac).max() < STEEPEST:
         raise Unanswerable(
-            f"The spend per purchase differs so much between customers (Gamma-Gamma q = {model.params_['q']:.2f})"
-            " that it has no finite average, so no value can be told."
+            f"The {label} model did not converge on the {int(weights.sum()):,} customers it was fitted on:"
+            " its likelihood still rises where the search ended."
         )
-    return model
+    return np.asarray(best.x), float(best.fun)
 
 
-def parameters(model: BetaGeoFitter | GammaGammaFitter) -> pd.DataFrame:
+def _quasi_newton(loss: Loss, near: Any, sample: Sample, steepest: float) -> Any:
+    """Go to the minimum near by, with the curvature that was found on fewer customers."""
+    options = {"hess_inv0": near.hess_inv, "gtol": steepest, "maxiter": STEPS}
+    found = minimize(loss, near.x, (sample,), "BFGS", jac=True, options=options)
+    lost = not np.isfinite(found.fun) or np.abs(found.x).max() > 2 * FARTHEST
+    found = OptimizeResult(x=near.x, jac=np.array([np.inf]), fun=np.inf, hess_inv=near.hess_inv) if lost else found
+    found.hess_inv = (found.hess_inv + found.hess_inv.T) / 2
+    return found
+
+
+def _inverse(curvature: np.ndarray) -> np.ndarray:
+    """Return the inverse of a curvature, as that of a minimum."""
+    sizes, axes = np.linalg.eigh(curvature)
+    inverse = (axes / np.maximum(np.abs(sizes), RIDGE)) @ axes.T
+    return np.asarray((inverse + inverse.T) / 2)
+
+
+def _newton(loss: Loss, near: Any, sample: Sample) -> Any:
+    """Go to the minimum with the exact curvature; `near` it, if that leads nowhere."""
+
+    def curvature(at: np.ndarray, sample: Sample) -> np.ndarray:
+        return _curvature(partial(_slope, loss, sample), at)
+
+    try:
+        options = {"gtol": STEEPEST / 2, "maxiter": STEPS // 4}
+        best = minimize(loss, near.x, (sample,), "trust-exact", jac=True, hess=curvature, options=options)
+        # Where the loss no longer tells two places apart, the gradient still does.
+        place = best.x - np.linalg.solve(curvature(best.x, sample), best.jac)
+        value, slope = loss(place, sample)
+    except (ValueError, np.linalg.LinAlgError):  # the curvature is no number there
+        return near
+    return OptimizeResult(x=place, jac=slope, fun=value) if np.abs(slope).max() < np.abs(best.jac).max() else best
+
+
+def _slope(loss: Loss, sample: Sample, at: np.ndarray) -> np.ndarray:
+    return loss(at, sample)[1]
+
+
+def _curvature(slope: Callable[[np.ndarray], np.ndarray], at: np.ndarray, step: float = 1e-4) -> np.ndarray:
+    """Return the Hessian where the gradient is known."""
+    steps = step * np.eye(len(at))
+    rows = np.stack([(slope(at + by) - slope(at - by)) / (2 * step) for by in steps])
+    return (rows + rows.T) / 2
+
+
+def _sample(weights: np.ndarray, size: int) -> Sample:
+    """Return the rows of customers at equal distances, and how often each is met."""
+    places = (np.arange(size) + 0.5) * weights.sum() / size
+    rows, counts = np.unique(np.searchsorted(np.cumsum(weights), places), return_counts=True)
+    return rows, counts.astype(float)
+
+
+def parameters(model: Estimates) -> pd.DataFrame:
     """Return a model's parameters.
 
     Returns
@@ -195,24 +265,6 @@ def parameters(model: BetaGeoFitter | GammaGammaFitter) -> pd.DataFrame:
         sound all the same.
     """
     found = model.params_.rename("estimate").to_frame().assign(standard_error=model.standard_errors_)
-    vague = ~(found["standard_error"] < found["estimate"])
+    positive = np.arange(len(found)) < len(model.names)
+    vague = positive & ~(found["standard_error"] < found["estimate"])
     return found.assign(note=np.where(vague, "hardly bounded by the data", "")).rename_axis("parameter").reset_index()
-
-
-def _check_enough(repeaters: pd.DataFrame, purpose: str) -> None:
-    count = int(repeaters["customers"].sum())
-    if count < LEAST_REPEATERS:
-        raise Unanswerable(f"Only {count} customers had bought again; {LEAST_REPEATERS} are needed to {purpose}.")
-
-
-def _converged(fit: Callable[..., Any], name: str, *data: np.ndarray, weights: np.ndarray) -> Any:
-    """Fit a model on weighted rows; a failure names the model and the data."""
-    try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):  # lifetimes changes filters while it fits
-            warnings.simplefilter("ignore")
-            return fit(*data, weights=weights)
-    except (_NotConverged, np.linalg.LinAlgError) as error:
-        raise Unanswerable(
-            f"The {name} model did not converge on the {int(weights.sum()):,} customers it was fitted on:"
-            " its likelihood still rises where the search ended."
-        ) from error

@@ -1,0 +1,30 @@
+"""Every chart of the reports: a small pandas frame in, a matplotlib figure out.
+
+A chart shows numbers, it never computes a result: what is drawn or written stands in the frame. No chart has
+a title, since the sentence above it states its finding. Figures belong to no window and settings apply only
+while a chart is drawn, so a notebook shows each figure once and its own plots keep their look. Text from the
+data is drawn as it is.
+"""
+
+from crm_analysis.charts.customers import TIER_COLORS, concentration_curve, pyramids, tier_moves
+from crm_analysis.charts.holdout import holdout_by_frequency, model_errors, tracking
+from crm_analysis.charts.lifecycle import STAGE_COLORS, stage_areas, stage_flows, transition_matrix
+from crm_analysis.charts.lifetime import alive_bands, alive_surface, purchases_surface, value_distribution
+
+__all__ = [
+    "STAGE_COLORS",
+    "TIER_COLORS",
+    "alive_bands",
+    "alive_surface",
+    "concentration_curve",
+    "holdout_by_frequency",
+    "model_errors",
+    "purchases_surface",
+    "pyramids",
+    "stage_areas",
+    "stage_flows",
+    "tier_moves",
+    "tracking",
+    "transition_matrix",
+    "value_distribution",
+]
