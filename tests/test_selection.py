@@ -345,7 +345,7 @@ class TestFailures:
 
 class TestSpendLevel:
     def test_by_hand(self):
-        """Levels are ln((amount + 30) / (30 (purchases + 1))), 30 the average purchase, in quarters, less their mean."""
+        """Levels are ln((amount + 30) / (30 (purchases + 1))), 30 the average purchase, in quarters, less the mean."""
         known = pd.DataFrame(
             {"customer_id": list("abcd"), "purchases": [1, 4, 0, 5], "purchased": [90.0, 60.0, 0, 150]}
         )
