@@ -12,7 +12,7 @@ from scipy.special import gammaln, hyperu
 
 from crm_analysis import open_dataset
 from crm_analysis.errors import Unanswerable
-from crm_analysis.lifetime.dropout import NBDFitter, ParetoNBDFitter
+from crm_analysis.lifetime.family import NBDFitter, ParetoNBDFitter
 from crm_analysis.lifetime.geometric import BetaGeoFitter
 from crm_analysis.lifetime.histories import histories
 from crm_analysis.lifetime.spend import GammaGammaFitter, spend_histories

@@ -1,6 +1,6 @@
 """What each customer will probably still buy, and what that is worth."""
 
-from crm_analysis.lifetime.dropout import GammaGompertzNBDFitter, NBDFitter, ParetoNBDFitter, WeibullGammaNBDFitter
+from crm_analysis.lifetime.family import GammaGompertzNBDFitter, NBDFitter, ParetoNBDFitter, WeibullGammaNBDFitter
 from crm_analysis.lifetime.fitting import parameters
 from crm_analysis.lifetime.forecast import forecast, with_intervals
 from crm_analysis.lifetime.geometric import BetaGeoFitter, ModifiedBetaGeoFitter

@@ -11,6 +11,8 @@ from crm_analysis.customers import Table, as_table
 from crm_analysis.errors import Unanswerable
 from crm_analysis.lifetime.fitting import REPEATERS
 
+HISTORY = ["frequency", "recency", "T"]
+
 
 def histories(customers: Table, *attributes: str) -> pd.DataFrame:
     """Return the distinct purchase histories of customers who have purchased.
@@ -30,7 +32,7 @@ def histories(customers: Table, *attributes: str) -> pd.DataFrame:
     """
     table = as_table(customers)
     bought = table.filter(table["purchases"] > 0)
-    key = ["frequency", "recency", "T", *attributes]
+    key = [*HISTORY, *attributes]
     found = bought.group_by(key).aggregate(customers=bought.count()).order_by(key).to_pandas()
     for name in attributes:
         missing = found["customers"][found[name].isna()].sum()
@@ -52,21 +54,14 @@ def checked(frequency: Any, recency: Any, T: Any, weights: Any = None, covariate
     ValueError
         Columns differ in length, or a history cannot be; the message counts and names the rows (the first is 0).
     """
-    columns = {"frequency": frequency, "recency": recency, "T": T}
-    count = len(np.atleast_1d(frequency))
-    columns["weights"] = np.ones(count) if weights is None else weights
-    arrays = {name: np.atleast_1d(np.asarray(column, dtype=float)) for name, column in columns.items()}
+    given = {"frequency": frequency, "recency": recency, "T": T}
     if covariates is not None:
         frame = pd.DataFrame(covariates)
-        taken = sorted({*arrays} & {*map(str, frame)})
+        taken = sorted({*given, "weights"} & {*map(str, frame)})
         if taken:
             raise ValueError(f"a covariate must not be called {' or '.join(taken)}")
-        arrays |= {str(name): frame[name].to_numpy(float) for name in frame}
-    sizes = {name: len(column) for name, column in arrays.items()}
-    if len(set(sizes.values())) > 1:
-        raise ValueError(f"columns must be of one length, not {sizes}")
-    for name, column in arrays.items():
-        refuse(~np.isfinite(column), f"{name} is not a number")
+        given |= {str(name): frame[name] for name in frame}
+    arrays = numbers(given, weights)
     x, t_x, age, weight = (arrays[name] for name in ("frequency", "recency", "T", "weights"))
     refuse((x < 0) | (x != np.floor(x)), "frequency is not a whole number from 0 on")
     refuse(x > 1e6, "frequency is above a million")
@@ -75,7 +70,6 @@ def checked(frequency: Any, recency: Any, T: Any, weights: Any = None, covariate
     refuse(t_x > age, "recency is above T")
     refuse((x == 0) & (t_x > 0), "frequency is 0, but recency is not")
     refuse((x > 0) & (age == 0), "T is 0, but frequency is not")
-    refuse(weight < 0, "weights is negative")
     frame = pd.DataFrame(arrays)
     key = [name for name in arrays if name != "weights"]
     if (weight == 0).any():
@@ -83,6 +77,20 @@ def checked(frequency: Any, recency: Any, T: Any, weights: Any = None, covariate
     if not _ascending(frame[["frequency", "recency", "T"]].to_numpy()) or len(key) > 3:
         frame = frame.groupby(key, as_index=False)["weights"].sum()
     return frame[[*key, "weights"]].reset_index(drop=True)
+
+
+def numbers(given: dict[str, Any], weights: Any) -> dict[str, np.ndarray]:
+    """Return columns of numbers with their `weights`, 1 where none are given; raises `ValueError` if one is none."""
+    count = len(np.atleast_1d(next(iter(given.values()))))
+    given = given | {"weights": np.ones(count) if weights is None else weights}
+    arrays = {name: np.atleast_1d(np.asarray(column, dtype=float)) for name, column in given.items()}
+    sizes = {name: len(column) for name, column in arrays.items()}
+    if len(set(sizes.values())) > 1:
+        raise ValueError(f"columns must be of one length, not {sizes}")
+    for name, column in arrays.items():
+        refuse(~np.isfinite(column), f"{name} is not a number")
+    refuse(arrays["weights"] < 0, "weights is negative")
+    return arrays
 
 
 def columns(*values: Any) -> tuple[np.ndarray, ...]:
@@ -94,7 +102,7 @@ def columns(*values: Any) -> tuple[np.ndarray, ...]:
 def possible(frequency: Any, recency: Any, T: Any) -> tuple[np.ndarray, ...]:
     """Return histories as columns of one length; raises `ValueError` if one cannot be."""
     found = columns(frequency, recency, T)
-    for name, column in zip(("frequency", "recency", "T"), found, strict=True):
+    for name, column in zip(HISTORY, found, strict=True):
         refuse(~(column >= 0) | np.isinf(column), f"{name} is not a number from 0 on")
     refuse(found[1] > found[2], "recency is above T")
     return found

@@ -11,9 +11,9 @@ import pandas as pd
 
 from crm_analysis.customers import Table, as_table, purchases, summary
 from crm_analysis.errors import Unanswerable
+from crm_analysis.lifetime.histories import HISTORY
 from crm_analysis.lifetime.process import PurchaseProcess
 
-HISTORY = ["frequency", "recency", "T"]
 CELLS = 2**22  # probabilities that are held at a time
 SEASON = 105  # weeks in which every week of the year comes twice
 MOST = 2**14  # purchases of one customer that are looked at

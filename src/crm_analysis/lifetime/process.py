@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from crm_analysis.lifetime.fitting import Estimates
-from crm_analysis.lifetime.histories import possible
+from crm_analysis.lifetime.histories import HISTORY, possible
 from crm_analysis.lifetime.season import Season
 
 
@@ -28,7 +28,7 @@ class PurchaseProcess(Estimates):
 
     def known(self, histories: pd.DataFrame) -> dict[str, Any]:
         """Return the arguments by which the methods take histories: frequency, recency, T and any covariates."""
-        known = {name: histories[name].to_numpy(float) for name in ("frequency", "recency", "T")}
+        known = {name: histories[name].to_numpy(float) for name in HISTORY}
         return known | ({"covariates": histories[self.attributes]} if self.attributes else {})
 
     def conditional_probability_of_silence(
@@ -46,10 +46,10 @@ class PurchaseProcess(Estimates):
 
     def fit_histories(self, histories: pd.DataFrame, **more: Any) -> Self:
         """Fit to the distinct histories of customers (see `histories`); their attributes are covariates."""
-        attributes = list(histories.columns.drop(["frequency", "recency", "T", "customers"]))
+        attributes = list(histories.columns.drop([*HISTORY, "customers"]))
         if attributes:
             more["covariates"] = histories[attributes]
-        return self.fit(*(histories[name].to_numpy() for name in ("frequency", "recency", "T", "customers")), **more)
+        return self.fit(*(histories[name].to_numpy() for name in (*HISTORY, "customers")), **more)
 
     def predict(self, t: Any, frequency: Any, recency: Any, T: Any, **more: Any) -> Any:
         """Return the purchases expected over the next `t`."""

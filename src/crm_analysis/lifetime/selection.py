@@ -13,7 +13,7 @@ import pandas as pd
 
 from crm_analysis.customers import Table, as_table, purchases, summary
 from crm_analysis.errors import Unanswerable
-from crm_analysis.lifetime import dropout, geometric
+from crm_analysis.lifetime import family, geometric
 from crm_analysis.lifetime.baselines import REFERENCES, Average, Reference
 from crm_analysis.lifetime.histories import enough, histories
 from crm_analysis.lifetime.holdout import (
@@ -32,12 +32,12 @@ from crm_analysis.lifetime.process import PurchaseProcess
 from crm_analysis.lifetime.season import seasonal
 
 FAMILY: tuple[type[PurchaseProcess], ...] = (
-    dropout.ParetoNBDFitter,
+    family.ParetoNBDFitter,
     geometric.BetaGeoFitter,
     geometric.ModifiedBetaGeoFitter,
-    dropout.GammaGompertzNBDFitter,
-    dropout.WeibullGammaNBDFitter,
-    dropout.NBDFitter,
+    family.GammaGompertzNBDFitter,
+    family.WeibullGammaNBDFitter,
+    family.NBDFitter,
 )
 LEVEL = 0.9  # of the intervals whose coverage is checked
 ALIKE = 0.001  # what aggregate errors may differ by without one being worse
@@ -60,11 +60,11 @@ def _on_histories(fitter: type[PurchaseProcess]) -> Fit:
 
 
 def _with_spend(transactions: ir.Table, customers: ir.Table, as_of: dt.date) -> PurchaseProcess:
-    return dropout.ParetoNBDFitter().fit_histories(histories(customers, "spend_level"))
+    return family.ParetoNBDFitter().fit_histories(histories(customers, "spend_level"))
 
 
 def _with_season(transactions: ir.Table, customers: ir.Table, as_of: dt.date) -> PurchaseProcess:
-    return seasonal(transactions, histories(customers), as_of, dropout.ParetoNBDFitter)
+    return seasonal(transactions, histories(customers), as_of, family.ParetoNBDFitter)
 
 
 def with_spend_level(customers: Table) -> ir.Table:

@@ -22,7 +22,7 @@ from scipy.special import betainc, betainccinv, betaincinv, gammaln, ndtr, psi
 from crm_analysis.customers import Table, as_table, exact_sum
 from crm_analysis.errors import Unanswerable
 from crm_analysis.lifetime.fitting import Estimates
-from crm_analysis.lifetime.histories import enough, refuse
+from crm_analysis.lifetime.histories import enough, numbers, refuse
 
 EXACT = 1e-6  # where p or q come near its inverse, amounts that differ by rounding only would be told apart
 FROM = 10.0  # Stirling's series is exact to the last digit from here on
@@ -278,17 +278,9 @@ def _stirling(z: Any) -> tuple[Any, Any]:
 
 def _checked(frequency: Any, monetary_value: Any, weights: Any) -> pd.DataFrame:
     """Return spend histories as the model takes them: sorted, distinct, none impossible."""
-    columns = {"frequency": frequency, "monetary_value": monetary_value}
-    columns["weights"] = np.ones(len(np.atleast_1d(frequency))) if weights is None else weights
-    arrays = {name: np.atleast_1d(np.asarray(column, dtype=float)) for name, column in columns.items()}
-    sizes = {name: len(column) for name, column in arrays.items()}
-    if len(set(sizes.values())) > 1:
-        raise ValueError(f"columns must be of one length, not {sizes}")
-    for name, column in arrays.items():
-        refuse(~np.isfinite(column), f"{name} is not a number")
+    arrays = numbers({"frequency": frequency, "monetary_value": monetary_value}, weights)
     x, money, weight = arrays.values()
     refuse((x < 1) | (x != np.floor(x)), "frequency is not a whole number from 1 on")
     refuse(money <= 0, "monetary_value is not above 0")
-    refuse(weight < 0, "weights is negative")
     frame = pd.DataFrame(arrays)[weight > 0]
     return frame.groupby(["frequency", "monetary_value"], as_index=False)["weights"].sum()

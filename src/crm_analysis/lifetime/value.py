@@ -13,7 +13,7 @@ import pandas as pd
 from crm_analysis.customers import Table, as_table, exact_sum, total_value
 from crm_analysis.errors import Unanswerable
 from crm_analysis.lifetime.fitting import REPEATERS
-from crm_analysis.lifetime.histories import histories
+from crm_analysis.lifetime.histories import HISTORY, histories
 from crm_analysis.lifetime.process import PurchaseProcess
 from crm_analysis.lifetime.spend import GammaGammaFitter, spend_histories
 
@@ -21,7 +21,6 @@ VALUED = ["p_alive", "expected_purchases", "expected_spend", "margin", "lifetime
 FARTHEST = 4  # times as long as the history that a horizon may be
 LOST = 0.05  # probability of being alive below which a customer is lost rather than at risk
 WEEKS_A_YEAR = 365.25 / 7
-HISTORY = ["frequency", "recency", "T"]
 HORIZON, AFTER = (((x + 1) / 2, w / 2) for x, w in map(np.polynomial.legendre.leggauss, (8, 12)))  # places, weights
 
 
