@@ -199,6 +199,13 @@ def test_purchases_are_numbered_and_know_the_next():
     assert found["number"].to_list() == [1, 2]
     assert found["amount"].astype(float).to_list() == [2, 3]
     assert pd.to_datetime(found["next_date"]).to_list() == [pd.Timestamp("2024-01-05"), pd.NaT]
+    assert (found["value"] == found["amount"]).all()
+
+
+def test_a_purchase_is_worth_its_profit_where_costs_are_known():
+    log = lines(("a", "2024-01-01", 100, 2, "p", 30), ("a", "2024-01-01", 100, 3, "p", None))
+    products = pd.DataFrame({"product_id": ["p"], "unit_cost": [5.0]})
+    assert customers.purchases(log, products).to_pandas()["value"].astype(float).to_list() == [200 - 30 - 15]
 
 
 def test_value_is_profit_where_costs_are_known():

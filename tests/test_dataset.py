@@ -97,8 +97,16 @@ class TestOpening:
         assert data.has("transactions", "amount")
         assert not data.has("transactions", "cost")
         assert not data.has("quotes")
-        with pytest.raises(Unanswerable, match=r"This needs the table 'quotes', which shop\.toml does not describe\."):
+        with pytest.raises(
+            Unanswerable, match=r"^This needs the table 'quotes', which shop\.toml does not describe\.$"
+        ):
             data.table("quotes")
+        data.require("transactions", "transactions.amount")
+        with pytest.raises(
+            Unanswerable,
+            match=r"^This needs the column 'cost' of the table 'transactions' and the table 'cases', which shop\.toml",
+        ):
+            data.require("transactions.date", "transactions.cost", "cases.cause", "cases.closed")
 
 
 class TestErrors:

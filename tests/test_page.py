@@ -10,6 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from crm_analysis import page
+from crm_analysis.errors import Unanswerable
 
 HOSTILE = '<script>alert("x")</script>'
 
@@ -132,3 +133,17 @@ def test_table(shown):
     assert "<td class=n>1,234</td><td class=n>10.4%</td><td class=n>0.5</td><td class=n>7</td>" in text
     assert "<caption>Tiers &amp; more</caption>" in text
     assert page.MIME not in shown[0][0]
+
+
+def test_section(shown):
+    """What cannot be answered is said and carried; what is wrong is raised."""
+    with page.section():
+        page.finding("Known.")
+        raise Unanswerable(f"This needs {HOSTILE}.")
+    assert [bundle[page.MIME] for bundle, _ in shown] == [
+        {"finding": "Known."},
+        {"unanswered": f"This needs {HOSTILE}."},
+    ]
+    assert "<script>" not in shown[1][0]["text/html"]
+    with pytest.raises(ZeroDivisionError), page.section():
+        raise ZeroDivisionError

@@ -26,7 +26,7 @@ def exact_sum(money: ir.NumericValue) -> ir.NumericValue:
     return money.cast("decimal(38, 6)").sum()
 
 
-def purchases(transactions: Table) -> ir.Table:
+def purchases(transactions: Table, products: Table | None = None) -> ir.Table:
     """Return every purchase: all of a customer's lines on one day, together.
 
     A day on which only returns happened (net amount below 0) is no purchase; a free order (0) is one.
@@ -35,13 +35,18 @@ def purchases(transactions: Table) -> ir.Table:
     ----------
     transactions
         Clean transactions up to the as-of date.
+    products
+        Their `unit_cost` is the cost of lines that have none of their own (see `summary`).
 
     Returns
     -------
     ibis.Table
-        `customer_id`, `date`, `amount`, `number` (1 for the first purchase), `next_date` (NULL for the last).
+        `customer_id`, `date`, `amount`, `value` (amount - cost where costs are known, else amount), `number` (1 for
+        the first purchase), `next_date` (NULL for the last).
     """
-    days = _lines(transactions, "amount").group_by("customer_id", "date").aggregate(amount=lambda t: t["amount"].sum())
+    lines = _with_cost(_lines(transactions, "amount", "cost"), products)
+    value = lines["amount"] - lines["cost"] if "cost" in lines.columns else lines["amount"]
+    days = lines.group_by("customer_id", "date").aggregate(amount=lines["amount"].sum(), value=value.sum())
     days = days.filter(days["amount"] >= 0)
     by_customer = ibis.window(group_by="customer_id", order_by="date")
     return days.mutate(

@@ -102,8 +102,7 @@ class Dataset:
 
     def table(self, name: str, as_of: dt.date | None = None) -> ir.Table:
         """Return a clean table up to the as-of date; what became known of its rows later is empty."""
-        if not self.has(name):
-            raise Unanswerable(f"This needs the table '{name}', which {self.path.name} does not describe.")
+        self.require(name)
         table = self.connection.table(name)
         if name not in TIME_COLUMNS:
             return table
@@ -116,6 +115,22 @@ class Dataset:
                 if {column, date} <= set(table.columns)
             }
         )
+
+    def require(self, *columns: str) -> None:
+        """Raise `Unanswerable`, naming what is not there, unless tables (`cases`) and columns (`products.category`) are."""
+        named = [(table, column) for table, _, column in (name.partition(".") for name in columns)]
+        lacking = [
+            f"the column '{column}' of the table '{table}'" if column and self.has(table) else f"the table '{table}'"
+            for table, column in named
+            if not self.has(table, *filter(None, [column]))
+        ]
+        if lacking:
+            needed = " and ".join(dict.fromkeys(lacking))
+            raise Unanswerable(f"This needs {needed}, which {self.path.name} does not describe.")
+
+    def purchases(self, as_of: dt.date | None = None) -> ir.Table:
+        """Return every purchase by the as-of date (see `customers.purchases`)."""
+        return customers.purchases(*self._value_tables(as_of)[:2])
 
     def customers(self, as_of: dt.date | None = None) -> ir.Table:
         """Return one row per customer who has a transaction by the as-of date (see `customers.summary`)."""

@@ -52,6 +52,8 @@ SCHEMAS: dict[str, dict[str, Column]] = {
         "list_amount": MONEY,
         "salesperson_id": TEXT,
         "channel": TEXT,
+        "promised": DATE,
+        "delivered": DATE,
     },
     "customers": {
         "customer_id": KEY,
@@ -131,6 +133,7 @@ TIME_COLUMNS = {
 }
 # What is known only from the date in another column on: before that it is empty.
 KNOWN_FROM = {
+    "transactions": {"delivered": "delivered"},
     "payments": {"paid": "paid"},
     "cases": {"first_response": "first_response", "closed": "closed", "satisfaction": "closed", "reopened": "closed"},
     "assignments": {"end": "end"},

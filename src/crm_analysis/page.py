@@ -16,6 +16,7 @@ import html
 import io
 import math
 import platform
+from collections.abc import Iterator
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from IPython import get_ipython
 from IPython.display import display
 
 from crm_analysis import lists
+from crm_analysis.errors import Unanswerable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -136,6 +138,15 @@ def list(
     )
     listed = {"name": name, "title": title, "action": action, "total": total, "columns": columns, "rows": rows}
     _publish(shown, {"list": listed})
+
+
+@contextlib.contextmanager
+def section() -> Iterator[None]:
+    """Enclose a part of a page that the data may not be able to answer: then it says why, and the page goes on."""
+    try:
+        yield
+    except Unanswerable as reason:
+        _publish(f'<p class="unanswerable">{html.escape(str(reason))}</p>', {"unanswered": str(reason)})
 
 
 def close(data: Dataset) -> None:

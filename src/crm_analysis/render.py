@@ -27,6 +27,7 @@ class Published:
     findings: list[str] = field(default_factory=list)
     figures: dict[str, dict[str, Any]] = field(default_factory=dict)
     lists: list[dict[str, Any]] = field(default_factory=list)
+    unanswered: list[str] = field(default_factory=list)
     errors: list[tuple[str, str]] = field(default_factory=list)
     fingerprint: str = ""
     twice: list[str] = field(default_factory=list)
@@ -110,6 +111,8 @@ def _collect(data: dict[str, Any], published: Published) -> None:
         if data["list"]["name"] in [listed["name"] for listed in published.lists]:
             published.twice.append(f"the list {data['list']['name']}")
         published.lists.append(data["list"])
+    if "unanswered" in data:
+        published.unanswered.append(data["unanswered"])
     if "closed" in data:
         published.fingerprint = data["closed"]["fingerprint"]
 

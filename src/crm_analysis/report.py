@@ -60,6 +60,7 @@ class Page:
     findings: list[str] = field(default_factory=list)
     figures: dict[str, dict[str, Any]] = field(default_factory=dict)
     lists: list[dict[str, Any]] = field(default_factory=list)
+    unanswered: list[str] = field(default_factory=list)
     parameters: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
 
@@ -273,7 +274,7 @@ def run_notebook(job: Job) -> Page:
     if executed.exists():
         found = render.read(executed)
         page.title, page.findings, page.figures = found.title, found.findings, found.figures
-        page.unanswerable = found.unanswerable
+        page.unanswerable, page.unanswered = found.unanswerable, found.unanswered
         page.failure = page.failure or found.failure(job.fingerprint)
         if not page.failure:
             page.lists = render.write_lists(found.lists, job.folder / "lists", job.name)
