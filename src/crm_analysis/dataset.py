@@ -117,7 +117,7 @@ class Dataset:
         )
 
     def require(self, *columns: str) -> None:
-        """Raise `Unanswerable`, naming what is not there, unless tables (`cases`) and columns (`products.category`) are."""
+        """Raise `Unanswerable` unless all of these tables (`cases`) and columns (`products.category`) are there."""
         named = [(table, column) for table, _, column in (name.partition(".") for name in columns)]
         lacking = [
             f"the column '{column}' of the table '{table}'" if column and self.has(table) else f"the table '{table}'"
