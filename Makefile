@@ -1,11 +1,11 @@
 # make report, make test, make lab: each creates .venv first if it is not there yet.
 PYTHON ?= python3
-DATA ?= data/cdnow.toml
+DATA ?= data/sample.toml
 BIN := .venv/bin
 
 .PHONY: report test lab lock
 
-report: .venv/installed data/cdnow.csv
+report: .venv/installed $(if $(filter %cdnow.toml,$(DATA)),data/cdnow.csv)
 	@$(BIN)/crm-analysis report "$(DATA)"
 
 test: .venv/installed data/cdnow.csv
@@ -14,7 +14,7 @@ test: .venv/installed data/cdnow.csv
 	$(BIN)/mypy
 	$(BIN)/pytest
 
-lab: .venv/installed data/cdnow.csv
+lab: .venv/installed
 	$(BIN)/jupyter lab --notebook-dir=notebooks
 
 data/cdnow.csv: | .venv/installed

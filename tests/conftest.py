@@ -6,10 +6,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from crm_analysis.examples import write_cdnow
+from crm_analysis.examples.sample import simulate
 from crm_analysis.report import notebooks
 
 DATA = Path(__file__).parents[1] / "data"
@@ -21,6 +23,18 @@ def cdnow() -> Path:
     if not (DATA / "cdnow.csv").exists():
         write_cdnow(DATA)
     return DATA / "cdnow.toml"
+
+
+@pytest.fixture(scope="session")
+def sample() -> Path:
+    """Return the description of the sample company."""
+    return DATA / "sample.toml"
+
+
+@pytest.fixture(scope="session")
+def truth() -> dict[str, Any]:
+    """Return the facts that are planted in the sample company; its tables do not hold them."""
+    return simulate().truth
 
 
 @pytest.fixture
@@ -41,9 +55,18 @@ def write_dataset(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def published(cdnow: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of the whole report on CDNOW, made as a scheduler makes it."""
-    out = tmp_path_factory.mktemp("reports")
-    command = [sys.executable, "-m", "crm_analysis", "report", str(cdnow), "--out", str(out)]
+    """Return the folder of the whole report on CDNOW, which has transactions only, made as a scheduler makes it."""
+    return _published(cdnow, tmp_path_factory.mktemp("reports"))
+
+
+@pytest.fixture(scope="session")
+def published_sample(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the whole report on the sample company, which has every table."""
+    return _published(sample, tmp_path_factory.mktemp("reports"))
+
+
+def _published(toml: Path, out: Path) -> Path:
+    command = [sys.executable, "-m", "crm_analysis", "report", str(toml), "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     names = sorted(line.split(":")[0] for line in done.stderr.splitlines())

@@ -202,6 +202,37 @@ class TestStageAreas:
         assert texts(ax)[0] == f"first-time\n{count}"
 
 
+class TestStageForecast:
+    def frames(self, stages):
+        known = [(month, stage, 100 * place) for month in TestStageAreas.months for place, stage in enumerate(stages)]
+        told = [
+            (month, stage, 100 * place + ahead, 90 * place, 120 * place + ahead)
+            for ahead, month in enumerate(pd.date_range(TestStageAreas.months[-1], periods=4, freq="ME"))
+            for place, stage in enumerate(stages)
+        ]
+        return (
+            pd.DataFrame(known, columns=["date", "stage", "customers"]),
+            pd.DataFrame(told, columns=["date", "stage", "expected", "low", "high"]),
+        )
+
+    def test_each_stage_has_its_lines_and_its_bounds(self):
+        figure = saved(charts.stage_forecast(*self.frames(STAGES[::-1])))
+        drawn = [ax for ax in figure.axes if ax.lines]
+        assert [texts(ax)[0] for ax in drawn] == [
+            f"{stage}: {403 - 100 * place:,}" for place, stage in enumerate(STAGES)
+        ]
+        expected, known = drawn[0].lines
+        assert expected.get_ydata().tolist() == [400, 401, 402, 403]
+        assert known.get_ydata().tolist() == [400] * 18
+        band = drawn[0].collections[0].get_paths()[0].vertices[:, 1]
+        assert (band.min(), band.max()) == (360, 483)
+        assert len(figure.axes) - len(drawn) == 1
+
+    @pytest.mark.parametrize("stages", [["loyal"], []])
+    def test_one_stage_and_none(self, stages):
+        saved(charts.stage_forecast(*self.frames(stages)))
+
+
 class TestStageFlows:
     def test_bands_are_as_high_as_the_counts(self):
         frame = flows()
@@ -462,6 +493,7 @@ HOSTILE_CHARTS = {
     "stage_areas": lambda: charts.stage_areas(
         pd.DataFrame({"date": [dt.date(2024, 1, 31)] * 2, "stage": [HOSTILE, "lost"], "customers": [1, 2]})
     ),
+    "stage_forecast": lambda: charts.stage_forecast(*TestStageForecast().frames([HOSTILE])),
     "stage_flows": lambda: charts.stage_flows(flows().replace("loyal", HOSTILE), HOSTILE, HOSTILE),
     "transition_matrix": lambda: charts.transition_matrix(
         pd.DataFrame({"stage_before": [HOSTILE], "stage_now": ["lost"], "probability": [1.0]})

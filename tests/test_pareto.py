@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
+from collections import defaultdict
 from fractions import Fraction
+from statistics import median
 
 import ibis
 import numpy as np
@@ -13,11 +16,17 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from ibis.config import Config
 
-from crm_analysis import open_dataset, pareto
+from crm_analysis import customers, open_dataset, pareto
 from crm_analysis.errors import Unanswerable
 
 values = st.lists(st.integers(-2000, 10_000), min_size=1, max_size=60)
 profitable = values.filter(lambda cents: sum(cents) > 0)
+START = dt.date(2024, 1, 1)
+logs = st.lists(
+    st.tuples(st.sampled_from("abcdef"), st.integers(0, 30), st.sampled_from([0, 10, 20, 25, 120, 200, 1000])),
+    min_size=1,
+    max_size=40,
+)
 
 
 def as_frame(cents: list[int]) -> pd.DataFrame:
@@ -30,6 +39,36 @@ def naive(cents: list[int]) -> tuple[list[Fraction], Fraction]:
     curve = [Fraction(sum(best[:count]), total) for count in range(len(cents) + 1)]
     differences = sum(abs(one - other) for one in cents for other in cents)
     return curve, Fraction(differences, 2 * len(cents) * total)
+
+
+def as_log(rows: list[tuple], cost: float = 0) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=["customer_id", "day", "amount"]).assign(cost=lambda t: t["amount"] * cost)
+    return frame.assign(date=[START + dt.timedelta(days=day) for day in frame.pop("day")]).astype({"amount": float})
+
+
+def quantile(numbers: list[float], share: float) -> float:
+    """The quantile as a straight line between the two numbers beside it."""
+    numbers, place = sorted(numbers), share * (len(numbers) - 1)
+    low = math.floor(place)
+    return numbers[low] + (place - low) * (numbers[min(low + 1, len(numbers) - 1)] - numbers[low])
+
+
+def naive_one_off(rows: list[tuple], times: float, share: float, large: float) -> dict[str, tuple]:
+    """Date, amount and usual amount of each customer's one-off purchase."""
+    days: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
+    for who, day, amount in rows:
+        days[who][day] += amount
+    medians = {who: median(amounts.values()) for who, amounts in days.items()}
+    typical = quantile(list(medians.values()), large)
+    least = quantile([max(amounts.values()) for amounts in days.values()], large)
+    found = {}
+    for who, amounts in days.items():
+        day = max(amounts, key=amounts.get)
+        largest, total = amounts[day], sum(amounts.values())
+        usual = medians[who] if len(amounts) > 2 else max(total - largest, typical)
+        if largest >= times * usual - 1e-7 and largest > share * total and largest >= least - 1e-7:
+            found[who] = (START + dt.timedelta(days=day), largest, pytest.approx(usual))
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +209,122 @@ def test_best_without_a_total_has_no_shares():
     assert pareto.best(as_frame([100, -100]), 1).to_pandas()["value_share"].isna().all()
 
 
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("xyz"), st.integers(-20, 30)), min_size=1, max_size=40))
+def test_the_best_of_groups_are_the_best_of_each(rows):
+    frame = pd.DataFrame(rows, columns=["group", "value"]).astype({"value": float})
+    frame.insert(0, "customer_id", [f"c{i:02}" for i in range(len(frame))])
+    found = pareto.best(frame, 0.4, by="group").to_pandas()
+    parts = [pareto.best(part, 0.4).to_pandas() for _, part in frame.groupby("group")]
+    expected = pd.concat(parts).sort_values(["value", "group", "customer_id"], ascending=[False, True, True])
+    pd.testing.assert_frame_equal(found, expected.reset_index(drop=True), check_dtype=False)
+
+
+@settings(max_examples=15, deadline=None)
+@given(values, st.sampled_from([0.2, 0.5]))
+def test_the_second_screening_takes_the_best_of_the_best(cents, share):
+    first = [own for own in cents if sum(v > own for v in cents) < len(cents) * share]
+    second = [own for own in first if sum(v > own for v in first) < len(first) * share]
+    frame = as_frame(cents)
+    found = pareto.best(pareto.best(frame, share), share).to_pandas()
+    assert found["value"].to_list() == [v / 100 for v in sorted(second, reverse=True)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(logs, st.sampled_from([2.0, 5.0]), st.sampled_from([0.5, 0.8]), st.sampled_from([0.0, 0.5, 0.95, 1.0]))
+def test_one_offs_agree_with_plain_python(rows, times, share, large):
+    bought = customers.purchases(as_log(rows, cost=0.25))
+    found = pareto.one_off(bought, times=times, share=share, quantile=large).to_pandas()
+    ours = {row.customer_id: (pd.Timestamp(row.date).date(), row.amount, row.usual) for row in found.itertuples()}
+    assert ours == naive_one_off(rows, times, share, large)
+    np.testing.assert_allclose(found["value"], found["amount"] * 0.75)
+
+
+@settings(max_examples=15, deadline=None)
+@given(logs, st.randoms())
+def test_one_offs_do_not_depend_on_the_order_of_rows(rows, random):
+    frame = as_log(rows)
+    shuffled = frame.sample(frac=1, random_state=random.randrange(2**32))
+    one, other = (
+        pareto.one_off(customers.purchases(table), times=2, quantile=0.5).to_pandas() for table in (frame, shuffled)
+    )
+    by_id = {"by": "customer_id", "ignore_index": True}
+    pd.testing.assert_frame_equal(one.sort_values(**by_id), other.sort_values(**by_id), check_exact=True)
+
+
+def regular(count: int = 30, amount: float = 20) -> list[tuple]:
+    return [(f"r{i:02}", day, amount) for i in range(count) for day in (1, 5, 9)]
+
+
+@pytest.mark.parametrize(
+    ("bought", "usual"),
+    [
+        ([10, 10, 10, 100], 10),
+        ([10, 10, 10, 49], None),  # less than 5 times the usual
+        ([10] * 11 + [100], None),  # less than half of all
+        ([2, 2, 2, 19], None),  # a small one among those of others
+        ([99], None),  # unknown customers may be large ones
+        ([100], 20),
+        ([200, 1000.5], 200),
+        ([500, 1000], None),  # 500 is not little
+        ([100, 100], None),
+        ([0], None),
+    ],
+)
+def test_what_a_one_off_is(bought, usual):
+    rows = regular() + [("a", day, amount) for day, amount in enumerate(bought)]
+    found = pareto.one_off(customers.purchases(as_log(rows)), quantile=0.9).to_pandas()
+    expected = [] if usual is None else [("a", max(bought), usual)]
+    assert [(row.customer_id, row.amount, row.usual) for row in found.itertuples()] == expected
+
+
+@settings(max_examples=20, deadline=None)
+@given(logs, st.sampled_from([0.2, 0.5, 1.0]))
+def test_ranks_without_one_offs_agree_with_plain_python(rows, share):
+    log = as_log(rows)
+    one_offs = pareto.one_off(customers.purchases(log), times=2, quantile=0.5).to_pandas()
+    value = log.groupby("customer_id")["amount"].sum().to_dict()
+    worth = dict(zip(one_offs["customer_id"], one_offs["value"], strict=True))
+    less = {who: own - worth.get(who, 0) for who, own in value.items()}
+    everyone = pd.DataFrame({"customer_id": value.keys(), "value": value.values()})
+    left_out = pareto.without(everyone, one_offs)
+    found = left_out.to_pandas().set_index("customer_id")
+    assert found["value"].to_dict() == less
+    assert found["value_with"].to_dict() == value
+    ranked = pareto.reranked(left_out, share).to_pandas()
+    assert ranked["customer_id"].to_list() == sorted(worth, key=lambda who: (-worth[who], who))
+    for row in ranked.itertuples():
+        for values, rank, top in ((value, row.rank_with, row.top_with), (less, row.rank_without, row.top_without)):
+            more = sum(other > values[row.customer_id] for other in values.values())
+            assert (rank, top) == (more + 1, more < len(values) * share)
+
+
+def test_cdnow_one_offs(cdnow, everyone):
+    one_offs = pareto.one_off(open_dataset(cdnow).purchases()).to_pandas()
+    assert len(one_offs) == 67
+    assert round(one_offs["amount"].sum(), 2) == 17_782.87
+    left_out = pareto.without(everyone, one_offs).cache()
+    ranked = pareto.reranked(left_out, 0.20).to_pandas()
+    assert (ranked["top_with"].sum(), ranked["top_without"].sum()) == (67, 14)
+    first = ranked.iloc[0]
+    assert first[["customer_id", "amount", "rank_with", "rank_without"]].to_list() == ["08830", 1286.01, 53, 699]
+    assert round(pareto.share_of_top(pareto.concentration(left_out), 0.20), 4) == 0.6770
+
+
+def test_finds_the_bulk_buyers_of_the_sample_company_and_nobody_else(sample, truth):
+    data = open_dataset(sample)
+    one_offs = pareto.one_off(data.purchases()).to_pandas()
+    assert sorted(one_offs["customer_id"]) == sorted(truth["bulk_buyers"])
+    ranked = pareto.reranked(pareto.without(data.customers(), one_offs), 0.20).to_pandas()
+    assert (ranked["rank_without"] > ranked["rank_with"]).all()
+
+
+@pytest.mark.parametrize("wrong", [{"times": 0.9}, {"share": 0.4}, {"share": 1.0}, {"quantile": 1.1}])
+def test_an_impossible_one_off_is_refused(wrong):
+    with pytest.raises(ValueError, match="for a one-off"):
+        pareto.one_off(customers.purchases(as_log([("a", 1, 1)])), **wrong)
+
+
 class Spark(Config):
     """What Ibis reads from its Spark backend's options, which are there only with pyspark."""
 
@@ -180,6 +335,10 @@ class Spark(Config):
 def test_speaks_other_dialects(dialect, monkeypatch):
     """All analyses rest on the ranked customers."""
     monkeypatch.setattr(ibis.options, "pyspark", Spark())
-    customers = ibis.table({"customer_id": "string", "value": "float64"}, name="customers")
-    for expression in (pareto._ranked(customers), pareto.best(customers, 0.01)):
-        assert "OVER" in ibis.to_sql(expression, dialect=dialect)
+    everyone = ibis.table({"customer_id": "string", "value": "float64"}, name="customers")
+    log = ibis.table({"customer_id": "string", "date": "date", "amount": "decimal(18, 6)"}, name="transactions")
+    left_out = pareto.without(everyone, pareto.one_off(customers.purchases(log)))
+    for expression in (pareto._ranked(everyone), pareto.best(everyone, 0.01), pareto.reranked(left_out, 0.2)):
+        sql = ibis.to_sql(expression, dialect=dialect)
+        assert "OVER" in sql
+        assert "memtable" not in sql  # Spark joins views, not memtables

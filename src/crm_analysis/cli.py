@@ -15,11 +15,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from crm_analysis.errors import InputError
+from crm_analysis.examples import EXAMPLES
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
-Example = StrEnum("Example", ["cdnow"])
+Example = StrEnum("Example", list(EXAMPLES))  # type: ignore[misc]  # mypy wants the names written out
 
 
 @app.callback()
@@ -83,10 +84,11 @@ def example(
     name: Annotated[Example, typer.Argument(help="The example.")],
     out: Annotated[Path, typer.Option(help="Folder to write to.", metavar="DIR")] = Path("data"),
 ) -> None:
-    """Write the data of an example as plain CSV."""
-    from crm_analysis.examples import EXAMPLES
-
-    print(EXAMPLES[name.value](out))
+    """Write the data of an example, described by the TOML of its name in data/."""
+    try:
+        print(EXAMPLES[name.value](out))
+    except InputError as error:
+        _fail(str(error), 2)
 
 
 def _settings(given: list[str]) -> dict[str, dict[str, Any]]:

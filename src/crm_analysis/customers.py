@@ -26,6 +26,28 @@ def exact_sum(money: ir.NumericValue) -> ir.NumericValue:
     return money.cast("decimal(38, 6)").sum()
 
 
+def transaction_lines(transactions: Table, products: Table | None = None, *, until: dt.date | None = None) -> ir.Table:
+    """Return transaction lines with what each is worth.
+
+    Parameters
+    ----------
+    transactions
+        Clean transactions.
+    products
+        Their `unit_cost` times `quantity` is the cost of lines that have none of their own; one row per product.
+    until
+        The last date to read.
+
+    Returns
+    -------
+    ibis.Table
+        The columns of the transactions, dates as days and money as decimals; `cost` where costs are known (0 for a
+        line without one), and `value` (amount - cost, else amount).
+    """
+    sold = _with_cost(_lines(transactions, "amount", "cost", "list_amount", until=until), products)
+    return sold.mutate(value=sold["amount"] - sold["cost"] if "cost" in sold.columns else sold["amount"])
+
+
 def purchases(transactions: Table, products: Table | None = None) -> ir.Table:
     """Return every purchase: all of a customer's lines on one day, together.
 
@@ -36,7 +58,7 @@ def purchases(transactions: Table, products: Table | None = None) -> ir.Table:
     transactions
         Clean transactions up to the as-of date.
     products
-        Their `unit_cost` is the cost of lines that have none of their own (see `summary`).
+        Where lines without a cost find it (see `transaction_lines`).
 
     Returns
     -------
@@ -44,9 +66,8 @@ def purchases(transactions: Table, products: Table | None = None) -> ir.Table:
         `customer_id`, `date`, `amount`, `value` (amount - cost where costs are known, else amount), `number` (1 for
         the first purchase), `next_date` (NULL for the last).
     """
-    lines = _with_cost(_lines(transactions, "amount", "cost"), products)
-    value = lines["amount"] - lines["cost"] if "cost" in lines.columns else lines["amount"]
-    days = lines.group_by("customer_id", "date").aggregate(amount=lines["amount"].sum(), value=value.sum())
+    sold = transaction_lines(transactions, products)
+    days = sold.group_by("customer_id", "date").aggregate(amount=sold["amount"].sum(), value=sold["value"].sum())
     days = days.filter(days["amount"] >= 0)
     by_customer = ibis.window(group_by="customer_id", order_by="date")
     return days.mutate(
@@ -70,7 +91,7 @@ def summary(
     transactions
         Clean transactions; those after the as-of date are not read.
     products
-        Their `unit_cost` times `quantity` is the cost of lines that have none of their own; one row per product.
+        Where lines without a cost find it (see `transaction_lines`).
     service_costs
         What it cost to serve each customer; those after the as-of date are not read. See
         `unassigned_service_cost` for the costs of those who have no transaction.
@@ -93,9 +114,9 @@ def summary(
     -----
     Sums are made of decimals, so they do not depend on the order of rows, and become floats at the end.
     """
-    lines = _with_cost(_lines(transactions, "amount", "cost", until=as_of), products)
-    costs = {"cost": lambda t: t["cost"].sum()} if "cost" in lines.columns else {}
-    days = lines.group_by("customer_id", "date").aggregate(amount=lambda t: t["amount"].sum(), **costs)
+    sold = transaction_lines(transactions, products, until=as_of)
+    costs = {"cost": lambda t: t["cost"].sum()} if "cost" in sold.columns else {}
+    days = sold.group_by("customer_id", "date").aggregate(amount=lambda t: t["amount"].sum(), **costs)
     bought = days["amount"] >= 0
     totals = {"cost": days["cost"].sum()} if costs else {}
     customers = days.group_by("customer_id").aggregate(
@@ -143,10 +164,13 @@ def total_value(total: float) -> float:
 def gap_quantiles(bought: ir.Table, *quantiles: float) -> list[int]:
     """Return, in days, how long customers pause between two purchases: quantiles of all gaps, rounded up.
 
-    Raises `Unanswerable` if no customer has bought twice.
+    Raises `Unanswerable` if no customer has bought twice, or at all.
     """
     gaps = bought["next_date"].delta(bought["date"], unit="day")
-    found = bought.aggregate(**{f"q{i}": gaps.quantile(q) for i, q in enumerate(quantiles)}).to_pandas().iloc[0]
+    asked = {f"q{i}": gaps.quantile(q) for i, q in enumerate(quantiles)}
+    found = bought.aggregate(**asked, purchases=bought.count()).to_pandas().iloc[0]
+    if not found.pop("purchases"):
+        raise Unanswerable("Nobody has purchased anything yet.")
     if found.isna().any():
         raise Unanswerable("No customer has bought on two days, so nothing tells how long a customer usually pauses.")
     return [math.ceil(round(days, 6)) for days in found]  # 7.0000000001 days are 7

@@ -11,7 +11,7 @@ import pandas as pd
 from crm_analysis.customers import Table, as_table, exact_sum, total_value
 
 STEPS = 1000  # points of the curve: one for each tenth of a per cent of the customers
-ROUNDING = 1e-6  # of a customer: 0.07 × 100 customers are 7, not the 8 that 7.000000000000001 would be
+ROUNDING = 1e-6  # of a customer or a coin: 0.07 × 100 customers are 7, not the 8 that 7.000000000000001 would be
 
 
 def concentration(customers: Table, *shares: float) -> pd.DataFrame:
@@ -102,20 +102,135 @@ def gini(customers: Table) -> float:
     return float(2 * area / (count * total_value(total)) - (count + 1) / count)
 
 
-def best(customers: Table, share: float) -> ir.Table:
+def best(customers: Table, share: float, by: str | None = None) -> ir.Table:
     """Return the best share of customers, best first, each with its `value_share` of the whole.
 
-    Customers of equal value at the edge are all in. The shares are NULL where the whole is 0.
+    Customers of equal value at the edge are all in. The shares are NULL where the whole is 0. The second screening,
+    the best of the best, is `best(best(customers, share), share)`.
+
+    Parameters
+    ----------
+    customers
+        One row per customer: `customer_id`, `value`; with `by`, one row per customer and group.
+    share
+        The share of customers that is the best.
+    by
+        The column of the groups: each has its own best customers, and its value is their whole.
     """
     table = as_table(customers)
-    everyone = ibis.window()
     ranked = table.mutate(
-        value_share=table["value"] / exact_sum(table["value"]).over(everyone).cast("float64").nullif(0),
-        _more=ibis.rank().over(order_by=ibis.desc("value")),
-        _count=table.count().over(everyone),
+        value_share=table["value"] / exact_sum(table["value"]).over(group_by=by).cast("float64").nullif(0),
+        _best=among_best(table, table["value"], share, by),
     )
-    top = ranked.filter(ranked["_more"] < ranked["_count"] * share - ROUNDING)
-    return top.drop("_more", "_count").order_by(ibis.desc("value"), ibis.asc("customer_id"))
+    order = [ibis.desc("value"), *([by] if by else []), ibis.asc("customer_id")]
+    return ranked.filter(ranked["_best"]).drop("_best").order_by(order)
+
+
+def among_best(customers: ir.Table, value: ir.NumericValue, share: float, by: str | None = None) -> ir.BooleanValue:
+    """Return whether each customer is of the best share by a value: whether few enough are worth strictly more."""
+    more = ibis.rank().over(group_by=by, order_by=ibis.desc(value))
+    return more < customers.count().over(group_by=by) * share - ROUNDING
+
+
+def one_off(bought: Table, *, times: float = 5.0, share: float = 0.5, quantile: float = 0.95) -> ir.Table:
+    """Return the purchases that look like a one-off, on which no customer's ranking should rest.
+
+    A customer's largest purchase is a one-off if it is at least `times` what is usual for this customer, more than
+    `share` of all that the customer has bought, and large for the company too: the share `quantile` of all customers
+    have never bought more at once.
+
+    What is usual is the median of the customer's purchases. One or two of them tell too little: then it is the median
+    that the share `quantile` of all customers do not exceed, or the customer's other purchase if that is more. Without
+    this caution every large customer's first order would be a one-off.
+
+    Parameters
+    ----------
+    bought
+        Every purchase (see `customers.purchases`).
+    times, share, quantile
+        What makes a one-off. The share is at least one half, so that only one purchase can be more than that.
+
+    Returns
+    -------
+    ibis.Table
+        `customer_id`, `date`, `amount`, `value` of the one-off, `usual` (an amount): at most one row per customer.
+
+    Notes
+    -----
+    Goods that came back on another day are not known to be from this purchase, so returns are not looked at.
+    """
+    if not (times >= 1 and 0.5 <= share < 1 and 0 <= quantile <= 1):
+        raise ValueError(
+            "for a one-off, times >= 1, 0.5 <= share < 1 and 0 <= quantile <= 1 must hold, "
+            f"not {times}, {share}, {quantile}"
+        )
+    bought = as_table(bought)
+    amount = bought["amount"].cast("float64")
+    largest = bought.group_by("customer_id").aggregate(
+        date=bought["date"].argmax(bought["amount"]),  # two equal amounts are no one-off, so either will do
+        amount=amount.max(),
+        value=bought["value"].argmax(bought["amount"]).cast("float64"),
+        median=amount.quantile(0.5),
+        total=exact_sum(bought["amount"]).cast("float64"),
+        purchases=bought.count(),
+    )
+    everyone = largest.aggregate(
+        typical=largest["median"].quantile(quantile), large=largest["amount"].quantile(quantile)
+    )
+    known = largest.cross_join(everyone)
+    little_known = ibis.greatest(known["total"] - known["amount"], known["typical"])
+    known = known.mutate(usual=(known["purchases"] > 2).ifelse(known["median"], little_known))
+    found = known.filter(
+        known["amount"] >= known["usual"] * times - ROUNDING,
+        known["amount"] > known["total"] * share + ROUNDING,
+        known["amount"] >= known["large"] - ROUNDING,
+    )
+    return found.select("customer_id", "date", "amount", "value", "usual")
+
+
+def without(customers: Table, one_offs: Table) -> ir.Table:
+    """Return all customers as they would be without their one-off purchases.
+
+    Returns
+    -------
+    ibis.Table
+        `customer_id`, `value` (less that of the one-off), `value_with` it, and of the one-off `date`, `amount` and
+        `usual`, which are NULL for those who have none.
+    """
+    offs = as_table(one_offs)
+    offs = offs.select("date", "amount", "usual", buyer="customer_id", lost="value")
+    joined = as_table(customers).select("customer_id", value_with="value")
+    joined = joined.left_join(offs, joined["customer_id"] == offs["buyer"])
+    return joined.select(
+        "customer_id", "value_with", "date", "amount", "usual", value=joined["value_with"] - joined["lost"].fill_null(0)
+    )
+
+
+def reranked(left_out: Table, share: float) -> ir.Table:
+    """Return where the customers with a one-off purchase stand with it and without all of these purchases.
+
+    Parameters
+    ----------
+    left_out
+        All customers without their one-off purchases (see `without`).
+    share
+        The share of customers that is the top.
+
+    Returns
+    -------
+    ibis.Table
+        `customer_id`, `date`, `amount`, `usual`, then twice, `…_with` the one-offs and `…_without` them: `value`,
+        `rank` (1 is the best; equals share a rank), `top` (whether among the best share). One row per customer who
+        has a one-off, that which weighs most in value first.
+    """
+    table = as_table(left_out).rename(value_without="value")
+    ways = {way: table[f"value_{way}"] for way in ("with", "without")}
+    ranked = table.mutate(
+        **{f"rank_{way}": ibis.rank().over(order_by=ibis.desc(value)) + 1 for way, value in ways.items()},
+        **{f"top_{way}": among_best(table, value, share) for way, value in ways.items()},
+    )
+    found = ranked.filter(ranked["date"].notnull())
+    return found.order_by(ibis.desc(found["value_with"] - found["value_without"]), "customer_id")
 
 
 def _ranked(customers: Table) -> ir.Table:

@@ -6,23 +6,35 @@ while a chart is drawn, so a notebook shows each figure once and its own plots k
 data is drawn as it is.
 """
 
+from crm_analysis.charts.analogy import judged_fifths
 from crm_analysis.charts.customers import TIER_COLORS, concentration_curve, pyramids, tier_moves
 from crm_analysis.charts.holdout import holdout_by_frequency, model_errors, tracking
-from crm_analysis.charts.lifecycle import STAGE_COLORS, stage_areas, stage_flows, transition_matrix
+from crm_analysis.charts.lifecycle import STAGE_COLORS, stage_areas, stage_flows, stage_forecast, transition_matrix
 from crm_analysis.charts.lifetime import alive_bands, alive_surface, purchases_surface, value_distribution
+from crm_analysis.charts.ranking import category_keys, rank_changes
+from crm_analysis.charts.retention import cohort_retention, rate_differences, rate_intervals
+from crm_analysis.charts.rfm import recency_frequency
 
 __all__ = [
     "STAGE_COLORS",
     "TIER_COLORS",
     "alive_bands",
     "alive_surface",
+    "category_keys",
+    "cohort_retention",
     "concentration_curve",
     "holdout_by_frequency",
+    "judged_fifths",
     "model_errors",
     "purchases_surface",
     "pyramids",
+    "rank_changes",
+    "rate_differences",
+    "rate_intervals",
+    "recency_frequency",
     "stage_areas",
     "stage_flows",
+    "stage_forecast",
     "tier_moves",
     "tracking",
     "transition_matrix",

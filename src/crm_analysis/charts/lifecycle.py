@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from crm_analysis.charts.drawing import count, date_axis, headings, heat_map, matrix, number_axis, percent, side_labels
-from crm_analysis.charts.theme import ACCENT, PALE, new_figure
+from crm_analysis.charts.theme import ACCENT, INK, PALE, new_figure
 
 # Stages in the order of a customer's life: blue while customers buy, amber when they pause, grey outside.
 STAGE_COLORS = {
@@ -74,6 +74,35 @@ def stage_flows(flows: pd.DataFrame, before_label: str, now_label: str) -> Figur
             band, color = tuple(pair), STAGE_COLORS.get(table.index[pair[0]], PALE)
             top = starts[band] + drops[band] * ease
             ax.fill_between(across, top, top + counts[band], color=color, alpha=0.6, linewidth=0)
+    return figure
+
+
+def stage_forecast(known: pd.DataFrame, forecast: pd.DataFrame) -> Figure:
+    """How the stages will fill if nothing changes: for each, what was known and what is expected, with its bounds.
+
+    Parameters
+    ----------
+    known
+        ``date``, ``stage``, ``customers``.
+    forecast
+        ``date``, ``stage``, ``expected``, ``low``, ``high``; the first date is the last known one.
+    """
+    there = forecast["stage"].unique()
+    stages = [*filter(set(there).__contains__, STAGE_COLORS), *(stage for stage in there if stage not in STAGE_COLORS)]
+    rows = -(-len(stages) // 2)
+    with new_figure(0.4 + 1.7 * max(rows, 1), max(rows, 1), 2) as (figure, axes):
+        for ax, stage in zip(axes.flat, stages, strict=False):
+            past, told = (frame[frame["stage"] == stage] for frame in (known, forecast))
+            dates = pd.to_datetime(told["date"])
+            ax.fill_between(dates, told["low"], told["high"], color=ACCENT, alpha=0.2, linewidth=0)
+            ax.plot(dates, told["expected"], color=ACCENT, linewidth=1.8, linestyle="--")
+            ax.plot(pd.to_datetime(past["date"]), past["customers"], color=INK, linewidth=1.8)
+            ax.text(0, 1.06, f"{stage}: {count(told['expected'].iloc[-1])}", transform=ax.transAxes)
+            number_axis(ax)
+            date_axis(ax, pd.DatetimeIndex(dates))
+            ax.margins(x=0)
+        for ax in axes.flat[len(stages) :]:
+            ax.set_axis_off()
     return figure
 
 

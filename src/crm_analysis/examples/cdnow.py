@@ -1,4 +1,4 @@
-"""Data to try the project on."""
+"""CDNOW: real purchases of an online music store."""
 
 from __future__ import annotations
 
@@ -30,6 +30,3 @@ def write_cdnow(folder: Path) -> Path:
                 customer, day, quantity, amount = line.split()
                 writer.writerow([customer, f"{day[:4]}-{day[4:6]}-{day[6:]}", quantity, amount])
     return path
-
-
-EXAMPLES = {"cdnow": write_cdnow}

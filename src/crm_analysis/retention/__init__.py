@@ -1,0 +1,27 @@
+"""Who comes back: how many go on to the next purchase, by cohort and after a long pause, and what kept others away."""
+
+from crm_analysis.retention.first_purchase import (
+    effect,
+    experience_groups,
+    experiences,
+    slipping_away,
+    to_make_up,
+    usual_wait,
+    value_after,
+)
+from crm_analysis.retention.steps import age_days, cohorts, conversions, win_backs, year_on_year
+
+__all__ = [
+    "age_days",
+    "cohorts",
+    "conversions",
+    "effect",
+    "experience_groups",
+    "experiences",
+    "slipping_away",
+    "to_make_up",
+    "usual_wait",
+    "value_after",
+    "win_backs",
+    "year_on_year",
+]
