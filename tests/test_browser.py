@@ -30,7 +30,9 @@ def page(request, browser):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_page(published, page, name):
+@pytest.mark.parametrize("report_of", ["published", "published_sample"])
+def test_page(request, page, report_of, name):
+    published = request.getfixturevalue(report_of)
     requests, errors = [], []
     page.on("request", lambda request: requests.append(request.url))
     page.on("console", lambda message: errors.append(message.text))

@@ -165,6 +165,51 @@ class TestWholeReport:
         assert names(published.parent) == ["1998-06-30", "latest"]
 
 
+class TestSampleReport:
+    """The report on the company that has every table."""
+
+    @pytest.fixture(scope="class")
+    def manifest(self, published_sample):
+        return json.loads((published_sample / "manifest.json").read_text())
+
+    def test_every_question_is_answered(self, manifest):
+        assert manifest["warnings"] == []
+        assert [page["name"] for page in manifest["pages"]] == PAGES
+        assert [page["name"] for page in manifest["pages"] if page["unanswered"]] == []
+        assert manifest["value"] == "profit"
+
+    def test_every_page_says_that_the_data_are_synthetic(self, published_sample):
+        for name in ("index", *PAGES):
+            text = Tags(published_sample / f"{name}.html").text
+            assert "does not exist: the company, its customers and every number are invented" in text, name
+
+    def test_stages_add_up_to_the_people_on_record(self, manifest):
+        value = {key: figure["value"] for key, figure in manifest["figures"].items()}
+        stages = ("prospect", "target", "first_time", "repeat", "loyal", "dormant", "lost")
+        known = sum(value[f"lifecycle.{stage}.customers"] for stage in stages) + value["lifecycle.non_customers"]
+        assert known == manifest["tables"]["customers"]["as_of"]
+
+    def test_every_list_has_an_action_and_its_impact_in_money(self, published_sample, manifest):
+        lists = [found | {"page": page["name"]} for page in manifest["pages"] for found in page["lists"]]
+        assert {found["page"] for found in lists} == set(PAGES)
+        for found in lists:
+            assert found["action"].endswith("."), found["name"]
+            sheet = openpyxl.load_workbook(published_sample / found["files"][0]).active
+            heads = [cell.value for cell in sheet[1]]
+            assert any(head.endswith("(EUR)") for head in heads), (found["name"], heads)
+            assert sheet.auto_filter.ref.startswith("A1:")
+            assert {cell.data_type for row in sheet.iter_rows() for cell in row} <= {"s", "n", "d", "b"}  # no formula
+            for line in (published_sample / found["files"][1]).read_text("utf-8-sig").splitlines()[1:]:
+                assert not line.startswith(("=", "+", "-", "@"))
+
+    @pytest.mark.parametrize("name", ["index", *PAGES])
+    def test_page_reads_well(self, published_sample, name):
+        page = Tags(published_sample / f"{name}.html")
+        assert all(len(image["alt"]) > 30 for image in page.all("img"))
+        assert not re.search(r"\bimport |Traceback|nan\b|\bNone\b|object at 0x", page.text)
+        assert (published_sample / f"{name}.html").stat().st_size < 1_500_000
+
+
 CLOSE = "page.close(data)"
 OPEN = """
 from crm_analysis import open_dataset, page

@@ -11,7 +11,7 @@ import ibis
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ibis.config import Config
 
@@ -69,6 +69,7 @@ def cds(shop):
 
 @settings(max_examples=25, deadline=None)
 @given(logs, st.dictionaries(st.sampled_from([*PEOPLE, "only a lead"]), st.tuples(maybe, maybe)), st.integers(1, 200))
+@example([("a", 10, 100)], {"a": (5, 20)}, 100)  # interested only after the first purchase: never was a target
 def test_conversions_agree_with_plain_python(log, people, within):
     leads = pd.DataFrame(
         [(who, day(met), day(interested)) for who, (met, interested) in people.items()],
@@ -158,6 +159,15 @@ def test_names_of_cohorts(months, name):
     assert found["cohort"].unique().tolist() == [name]
     with pytest.raises(ValueError, match="cohort_months"):
         retention.cohorts(customers.purchases(log), as_of=AS_OF, cohort_months=months + 12)
+
+
+def test_an_age_is_told_from_its_last_day_on():
+    log = pd.DataFrame({"customer_id": ["a", "a"], "date": [dt.date(2024, 1, 1), dt.date(2024, 4, 1)], "amount": 1.0})
+    last = dt.date(2024, 3, 31) + dt.timedelta(days=91)  # of age 1, for those who first bought on the last day
+    found = retention.cohorts(customers.purchases(log), as_of=last, cohort_months=3)
+    assert found[["age", "customers", "returned"]].to_numpy().tolist() == [[1, 1, 1]]  # day 91 is of age 1
+    with pytest.raises(Unanswerable, match="91 days"):
+        retention.cohorts(customers.purchases(log), as_of=last - dt.timedelta(days=1), cohort_months=3)
 
 
 def test_cdnow_cohorts(shop, cds):

@@ -315,13 +315,9 @@ def compared(errors: dict[str, float]) -> pd.DataFrame:
 
 
 def by_fifth(held: pd.DataFrame) -> pd.DataFrame:
-    """Return what was expected and what came true, by how much was expected.
+    """Return the mean `expected` and `actual` value of `customers` by `fifth` (1: of whom most was expected).
 
-    Returns
-    -------
-    pandas.DataFrame
-        `fifth` (1: of whom most was expected; equals stay together, so fifths may differ in size, or be missing),
-        `customers`, `expected` and `actual` (mean value of the first year).
+    Equals stay together, so fifths may differ in size, or be missing.
     """
     above = held["expected"].rank(method="average", ascending=False) - 0.5
     fifth = (above / len(held) * 5).astype(int) + 1
