@@ -70,6 +70,7 @@ def cds(shop):
 @settings(max_examples=25, deadline=None)
 @given(logs, st.dictionaries(st.sampled_from([*PEOPLE, "only a lead"]), st.tuples(maybe, maybe)), st.integers(1, 200))
 @example([("a", 10, 100)], {"a": (5, 20)}, 100)  # interested only after the first purchase: never was a target
+@example([("a", 10, 100)], {"a": (10, 10)}, 100)  # bought on the day of the first contact
 def test_conversions_agree_with_plain_python(log, people, within):
     leads = pd.DataFrame(
         [(who, day(met), day(interested)) for who, (met, interested) in people.items()],
@@ -248,6 +249,7 @@ def test_cdnow_win_backs(shop, cds):
 
 @settings(max_examples=25, deadline=None)
 @given(logs, st.integers(1, 200), st.integers(0, 100), st.integers(0, 200))
+@example([("a", 100, 100), ("a", 150, 100), ("b", 370, 100)], 200, 50, 30)  # silent for just so long
 def test_what_follows_a_first_purchase_agrees_with_plain_python(log, within, silent, window):
     lives = naive(log)
     early = {who: life for who, life in lives.items() if life[0][0] <= 420 - within}
@@ -292,6 +294,11 @@ opened = st.tuples(st.sampled_from(PEOPLE), days, st.sampled_from(["damaged", "O
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(line, min_size=1, max_size=40), st.lists(opened, max_size=12), st.sampled_from([0, 20, 60]))
+@example(  # a complaint on the day of the second purchase, promised for today, bought just recently enough
+    [("a", n, 100, 100, None, None) for n in (0, 20)] + [("7", 190, 100, 95, 20, None), ("NULL", 150, 100, 100, 0, 0)],
+    [("a", 20, "damaged"), ("NULL", 150, "damaged")],
+    60,
+)
 def test_experiences_agree_with_plain_python(lines, cases, complaint_days):
     as_of = START + dt.timedelta(days=210)
     log = pd.DataFrame(

@@ -173,10 +173,8 @@ def old_customers(customers: Table, horizon_days: int = 365) -> pd.DataFrame:
     old = table.filter(table["age"] >= horizon_days)
     count = int(old.count().execute())
     if count < ENOUGH:
-        who = "1 customer has" if count == 1 else f"{count:,} customers have"
-        raise Unanswerable(
-            f"Only {who} been known for {horizon_days} days; {ENOUGH} are needed to judge others by them."
-        )
+        who = {0: "No customer has", 1: "Only 1 customer has"}.get(count, f"Only {count:,} customers have")
+        raise Unanswerable(f"{who} been known for {horizon_days} days; {ENOUGH} are needed to judge others by them.")
     step = -(-count // ROWS)
     if step > 1:
         placed = old.mutate(place=ibis.row_number().over(order_by="customer_id"))

@@ -16,7 +16,7 @@ from crm_analysis.errors import Unanswerable
 STEP = 0.1  # width of a cell on the scale of logarithms: customers within 5 % are alike
 CELL = ["silence_step", "purchases_step", "amount_step"]
 LEAST = 0.01  # of the mean amount of a purchase: less counts as this, because nothing has no logarithm
-MOST = 8  # clusters; more than a reader can keep apart
+FEWEST, MOST = 3, 8  # clusters: two tell only who buys much from who buys little, nine are too many for a reader
 
 # How a centre is called that lies below, between and above the quartiles of all customers.
 WORDS = (
@@ -56,8 +56,9 @@ def fit(habits: Table, count: int = 0) -> Clusters:
     The amount of a purchase, not the total, is the third dimension, because the total says once more how often they
     bought. All three are skewed and matter as ratios, so their logarithms (of silence: of days + 1) are standardised.
     Customers within steps of 0.1 of the logarithms share a cell; only the cells leave the engine, and k-means weighs
-    each by its customers. Of 2 to 8 clusters those are taken whose simplified silhouette is highest, the fewer of
+    each by its customers. Of 3 to 8 clusters those are taken whose simplified silhouette is highest, the fewer of
     equals: the mean over customers of 1 - a / b, a being the distance to the own and b to the nearest other centre.
+    The silhouette of two is told as well; they are taken only where the customers are too much alike for three.
 
     Parameters
     ----------
@@ -100,7 +101,7 @@ def fit(habits: Table, count: int = 0) -> Clusters:
         for k in range(2, min(MOST, len(cells) - 1) + 1):
             found[k] = KMeans(k, n_init=10, random_state=0).fit(points, sample_weight=weights).cluster_centers_
     scores = {k: _silhouette(points, centres, weights) for k, centres in found.items()}
-    best = count or max(scores, key=lambda k: (round(scores[k], 9), -k))
+    best = count or max([k for k in scores if k >= FEWEST] or scores, key=lambda k: (round(scores[k], 9), -k))
     places = found[best] * scale
     nearest = _squares(points, found[best]).argmin(axis=1)
     sums = cells[["value", "customers"]].groupby(nearest).sum()

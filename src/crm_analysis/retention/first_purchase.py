@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Sequence
 
 import ibis
@@ -91,10 +92,9 @@ def slipping_away(bought: Table, *, as_of: dt.date, after: int, dormant_after: i
         that is not known), `first_amount`, `first_purchase`, `silence` and `days_left` until they are dormant.
     """
     table = as_table(bought)
-    silence = ibis.literal(as_of).delta(table["date"], unit="day")
-    once = (table["number"] == 1) & table["next_date"].isnull()
-    late = table.filter(once & (silence > after) & (silence <= dormant_after))
-    late = late.mutate(silence=ibis.literal(as_of).delta(late["date"], unit="day"))
+    table = table.filter((table["number"] == 1) & table["next_date"].isnull())
+    table = table.mutate(silence=ibis.literal(as_of).delta(table["date"], unit="day"))
+    late = table.filter((table["silence"] > after) & (table["silence"] <= dormant_after))
     return _at_stake(late, worth, silence="silence", days_left=dormant_after - late["silence"])
 
 
@@ -284,6 +284,6 @@ def _complained(first: ir.Table, cases: ir.Table, days: int, not_complaints: Seq
 
 def _at_stake(firsts: ir.Table, worth: float, **columns: str | ir.Value) -> ir.Table:
     amount = firsts["amount"].cast("float64")
-    stake = amount * worth if worth == worth else ibis.null("float64")  # NaN is not equal to itself
+    stake = ibis.null("float64") if math.isnan(worth) else amount * worth
     ranked = firsts.order_by(ibis.desc("amount"), ibis.asc("customer_id"))
     return ranked.select("customer_id", value_at_stake=stake, first_amount=amount, first_purchase="date", **columns)
