@@ -124,6 +124,13 @@ class TestList:
             page.list("../calls", self.customers, action="Call.", title="Whom?")
 
 
+def test_what_a_sentence_calls_customers():
+    frame = pd.DataFrame({"customer_id": ["a", "b", "x" * 99]})
+    names = ibis.memtable({"customer_id": ["a", "c"], "name": ["Ann", "Cy"]})
+    assert page.called(frame, names)["name"].to_list() == ["Ann", "b", "x" * 59 + "…"]
+    assert page.called(frame, None)["name"].to_list() == ["a", "b", "x" * 59 + "…"]
+
+
 def test_table(shown):
     row = {"tier": "small", "value": 1234.5, "value_share": 0.104, "least": 0.5, "customers": 7}
     frame = pd.DataFrame([row])

@@ -203,8 +203,7 @@ def _described(places: np.ndarray, quartiles: np.ndarray, mean_amount: float) ->
         texts.append(f"bought {words[0]}, {words[1]}, {words[2]}")
     for digits, i in product(range(1, 17), range(len(texts))):
         if texts.count(texts[i]) > 1:
-            days, times, amount = np.exp(places[i] * STEP) - [1, 0, 0]
-            texts[i] += (
-                f" ({days:.{digits}g} days ago, {times:.{digits}g} times, {amount * mean_amount:.{digits}g} each)"
-            )
+            measures = np.exp(places[i] * STEP) * [1, 1, mean_amount] - [1, 0, 0]
+            days, times, amount = (f"{float(f'{measure:.{digits}g}'):,.12g}" for measure in measures)
+            texts[i] += f" ({days} days ago, {times} times, {amount} each)"
     return texts

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 MIME = "application/vnd.crm-analysis+json"
 SHOWN = 10  # rows of a list that stand on the page; all are in its files
 LISTED = 10_000  # rows of a list that leave the engine
+NAMED = 60  # characters of a text that a page shows
 DOTS_PER_INCH = 150
 
 
@@ -118,8 +119,7 @@ def list(
     total = int(customers.count().execute()) if isinstance(customers, ir.Table) else len(customers)
     frame = customers.limit(LISTED).to_pandas() if isinstance(customers, ir.Table) else customers.head(LISTED)
     if names is not None:
-        known = names.filter(names["customer_id"].isin(frame["customer_id"].to_list())).to_pandas()
-        frame.insert(1, "name", frame["customer_id"].map(known.set_index("customer_id")["name"]))
+        frame.insert(1, "name", _names_of(frame, names))
     rows = [[_plain(cell) for cell in row] for row in frame.itertuples(index=False)]
     columns = [
         {"name": column, "unit": units.get(column, "date" if _is_date(frame[column]) else "")}
@@ -138,6 +138,17 @@ def list(
     )
     listed = {"name": name, "title": title, "action": action, "total": total, "columns": columns, "rows": rows}
     _publish(shown, {"list": listed})
+
+
+def called(customers: pd.DataFrame, names: ir.Table | None) -> pd.DataFrame:
+    """Return the frame with `name`, what a sentence or a chart calls each customer: name, else id, cut short."""
+    known = customers["customer_id"] if names is None else _names_of(customers, names).fillna(customers["customer_id"])
+    return customers.assign(name=known.astype(str).map(_short))
+
+
+def _names_of(customers: pd.DataFrame, names: ir.Table) -> pd.Series:
+    known = names.filter(names["customer_id"].isin(customers["customer_id"].to_list())).to_pandas()
+    return customers["customer_id"].map(known.set_index("customer_id")["name"])
 
 
 @contextlib.contextmanager
@@ -248,10 +259,14 @@ def _cells(column: pd.Series, unit: str, numeric: bool) -> builtins.list[str]:
     if not numeric:
         texts = [written(value if isinstance(value, dt.date) else _plain(value)) for value in column]
         kind = " class=d" if _is_date(column) else ""
-        return [f"<td{kind}>{html.escape(text if len(text) <= 60 else text[:59] + '…')}</td>" for text in texts]
+        return [f"<td{kind}>{html.escape(_short(text))}</td>" for text in texts]
     whole = pd.api.types.is_integer_dtype(column) or column.abs().max() >= 1000
     form = ".1%" if unit == "share" else ",.0f" if whole else ",.2f" if unit else ",.4g"
     return [f"<td class=n>{written(None) if pd.isna(value) else format(value, form)}</td>" for value in column]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= NAMED else text[: NAMED - 1] + "…"
 
 
 def _publish(shown: str, data: dict[str, Any]) -> None:
