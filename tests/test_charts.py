@@ -513,6 +513,25 @@ HOSTILE_CHARTS = {
     "value_distribution": lambda: charts.value_distribution(
         pd.DataFrame({"band": [HOSTILE], "customers": [5], "value_share": [1.0]}), HOSTILE
     ),
+    "rank_changes": lambda: charts.rank_changes(
+        pd.DataFrame({"name": [HOSTILE], "rank_before": [9], "rank_after": [2]}), HOSTILE, HOSTILE, 5, HOSTILE
+    ),
+    "category_keys": lambda: charts.category_keys(
+        pd.DataFrame({"category": [HOSTILE], "key_customers": [3], "only_here": [1]})
+    ),
+    "rate_intervals": lambda: charts.rate_intervals(
+        pd.DataFrame({"step": [HOSTILE], "rate": [0.5], "low": [0.4], "high": [0.7], "reference": [0.1]}), "step"
+    ),
+    "rate_differences": lambda: charts.rate_differences(
+        pd.DataFrame({"experience": [HOSTILE], "adjusted": [0.1], "adjusted_low": [-0.1], "adjusted_high": [0.3]}),
+        "experience",
+    ),
+    "cohort_retention": lambda: charts.cohort_retention(
+        pd.DataFrame({"cohort": [HOSTILE], "customers": [5], "age": [1], "rate": [0.4]}), HOSTILE
+    ),
+    "judged_fifths": lambda: charts.judged_fifths(
+        pd.DataFrame({"fifth": [1, 2], "expected": [5.0, 3.0], "actual": [4.0, 3.5]}), HOSTILE
+    ),
     "alive_bands": lambda: charts.alive_bands(pd.DataFrame({"band": [HOSTILE], "customers": [5]})),
 }
 

@@ -29,7 +29,12 @@ def usual_wait(bought: Table, quantile: float, *, as_of: dt.date, within_days: i
     bought = as_table(bought)
     wait = bought["next_date"].delta(bought["date"], unit="day")
     seen = (bought["number"] == 1) & _observed(bought, as_of, within_days) & (wait <= within_days)
-    return gap_quantiles(bought.filter(seen), quantile)[0]
+    try:
+        return gap_quantiles(bought.filter(seen), quantile)[0]
+    except Unanswerable:
+        raise Unanswerable(
+            f"No customer who first bought {within_days} days or more before {as_of} came back within that time."
+        ) from None
 
 
 def value_after(bought: Table, *, as_of: dt.date, within_days: int, silent_for: int = 0) -> float:
