@@ -32,7 +32,7 @@ from ibis.backends.duckdb import Backend
 from models import machine, show, timed
 
 from crm_analysis import analogy, clusters, customers, lifecycle, pareto, pyramid, ranking, retention, rfm
-from crm_analysis.lifecycle import forecast
+from crm_analysis.lifecycle.forecast import GONE, moves_between, placed_in_states
 
 PACKAGES = ("crm-analysis", "duckdb", "ibis-framework", "pandas")
 START, AS_OF = dt.date(2023, 1, 1), dt.date(2025, 12, 31)
@@ -81,32 +81,32 @@ def main(people: int = 1_000_000, repeats: int = 3, only: str = "") -> None:
 
 def simulate(engine: Backend, people: int) -> Tables:
     """Write the clean tables; what is random follows from hashes, so every run has the same."""
-    u = "(hash({0}) / 18446744073709551616.0)".format
+    u = "(hash({1} * 32 + {0}) / 18446744073709551616.0)".format  # from 0 to 1; for each use a salt of its own
     for name, sql in {
         "products": f"""
             SELECT 'P' || lpad(i::VARCHAR, 3, '0') AS product_id, 'Product ' || i AS name,
-                   'Category ' || (i % 12) AS category, (2 + 40 * {u("i, 1")})::DECIMAL(18, 6) AS unit_cost
+                   'Category ' || (i % 12) AS category, (2 + 40 * {u(1, "i")})::DECIMAL(18, 6) AS unit_cost
             FROM range(400) t(i)""",
         "people": f"""
-            SELECT i, 'C' || lpad(i::VARCHAR, 7, '0') AS customer_id, (1095 * {u("i, 2")})::INT AS joined,
-                   1 + floor(-9 * ln(1 - {u("i, 3")}))::INT AS orders, -500 * ln(1 - {u("i, 4")}) AS life,
-                   exp(1.2 * sqrt(-2 * ln(1 - {u("i, 5")})) * cos(6.283185 * {u("i, 6")})) AS spend
+            SELECT i, 'C' || lpad(i::VARCHAR, 7, '0') AS customer_id, (1095 * {u(2, "i")})::INT AS joined,
+                   1 + floor(-9 * ln(1 - {u(3, "i")}))::INT AS orders, -500 * ln(1 - {u(4, "i")}) AS life,
+                   exp(1.2 * sqrt(-2 * ln(1 - {u(5, "i")})) * cos(6.283185 * {u(6, "i")})) AS spend
             FROM range({people}) t(i)""",
         "orders": f"""
-            SELECT i, customer_id, spend * if({u("i, n, 16")} < .002, 20, 1) AS spend, n, DATE '{START}' + (joined
-                       + floor(({u("i, n, 7")} * least(life, 1095 - joined)))::INT * (n > 0)::INT)::INT AS date
+            SELECT i * 256 + n AS order_no, customer_id, spend * if({u(16, "order_no")} < .002, 20, 1) AS spend,
+                   DATE '{START}' + joined + if(n = 0, 0, {u(7, "order_no")} * least(life, 1095 - joined))::INT AS date
             FROM people, unnest(range(orders)) o(n)""",
         "transactions": f"""
-            SELECT customer_id, date, (price * if({u("i, n, k, 8")} < .025, -1, 1))::DECIMAL(18, 6) AS amount,
-                   'O' || i || '-' || n AS order_id,
-                   'P' || lpad(floor(400 * pow({u("i, n, k, 9")}, 2))::INT::VARCHAR, 3, '0') AS product_id,
-                   1.0::DOUBLE + floor(3 * {u("i, n, k, 10")}) AS quantity,
-                   (.7 * price)::DECIMAL(18, 6) AS cost,
-                   (price * if({u("i, n, 11")} < .2, 1.15, 1))::DECIMAL(18, 6) AS list_amount,
+            SELECT customer_id, date, (price * if({u(8, "line_no")} < .025, -1, 1))::DECIMAL(18, 6) AS amount,
+                   'O' || order_no AS order_id,
+                   'P' || lpad(floor(400 * pow({u(9, "line_no")}, 2))::INT::VARCHAR, 3, '0') AS product_id,
+                   1.0::DOUBLE + floor(3 * {u(10, "line_no")}) AS quantity,
+                   (.7 * amount)::DECIMAL(18, 6) AS cost,
+                   (price * if({u(11, "order_no")} < .2, 1.15, 1))::DECIMAL(18, 6) AS list_amount,
                    date + 7 AS promised, if(came > DATE '{AS_OF}', NULL, came) AS delivered
-            FROM (SELECT *, round(20 * spend * (.2 + {u("i, n, k, 13")}), 2) AS price,
-                         date + 4 + floor(4.3 * {u("i, n, 12")})::INT AS came
-                  FROM orders, unnest(range(1 + (hash(i, n) % 4)::BIGINT)) l(k))
+            FROM (SELECT *, order_no * 4 + k AS line_no, round(20 * spend * (.2 + {u(13, "line_no")}), 2) AS price,
+                         date + 4 + floor(4.3 * {u(12, "order_no")})::INT AS came
+                  FROM orders, unnest(range(1 + floor(4 * {u(17, "order_no")})::BIGINT)) l(k))
             ORDER BY order_id""",
         "customers": f"""
             SELECT customer_id, if(i % 6 = 5, 'prospect', 'customer') AS status,
@@ -115,12 +115,12 @@ def simulate(engine: Backend, people: int) -> Tables:
             UNION ALL SELECT 'X' || i, if(i % 3 = 0, 'target', 'prospect'), 'North', NULL FROM range({people // 5}) t(i)""",
         "contacts": f"""
             SELECT 'K' || i AS contact_id, if(i % 2 = 0, 'X' || (i // 2 % {people // 5}), customer_id) AS customer_id,
-                   TIMESTAMP '{START} 09:00' + to_days((1095 * {u("i, 14")})::INT) AS time,
+                   TIMESTAMP '{START} 09:00' + to_days((1095 * {u(14, "i")})::INT) AS time,
                    ['market', 'prospecting', 'sales', 'service'][1 + i % 4] AS purpose, (i % 4)::BIGINT AS interest
             FROM range({people}) t(i) JOIN people USING (i)""",
         "cases": f"""
             SELECT 'T' || i AS case_id, customer_id,
-                   TIMESTAMP '{START} 10:00' + to_days((joined + 300 * {u("i, 15")})::INT) AS opened,
+                   TIMESTAMP '{START} 10:00' + to_days((joined + 300 * {u(15, "i")})::INT) AS opened,
                    ['late delivery', 'damaged goods', 'Invoice'][1 + i % 3] AS cause
             FROM people WHERE i % 8 = 0""",
     }.items():
@@ -157,7 +157,7 @@ def same(engine: Backend, name: str, ours: ir.Table | pd.DataFrame, hand: list[s
     if isinstance(ours, pd.DataFrame):
         columns = list(hand.columns)
         plain = [
-            frame[columns].assign(**{c: frame[c].astype(str) for c in columns if hand[c].dtype.kind not in "iuf"})
+            frame[columns].astype({c: float if hand[c].dtype.kind in "iuf" else str for c in columns})
             for frame in (ours, hand)
         ]
         ordered = [frame.sort_values(columns, ignore_index=True) for frame in plain]
@@ -184,7 +184,7 @@ CACHED: dict[str, Callable[[Tables], ir.Table]] = {
     "tiered": lambda t: pyramid.tiers(t["summary"]),
     "habits": lambda t: rfm.habits(t["bought"], t["summary"], as_of=AS_OF, dormant_after=60),
     "segmented": lambda t: rfm.segments(t["habits"], lost_after=180),
-    "leads": lambda t: lifecycle.leads(t["customers"], t["contacts"], as_of=AS_OF),
+    "leads": lambda t: lifecycle.leads(t["contacts"]),
     "staged": lambda t: lifecycle.stages(t["transactions"], ENDS, RULES, t["leads"]),
     "experienced": lambda t: experienced(t),
 }
@@ -234,9 +234,66 @@ STAGES = f"""
     SELECT customer_id, fin AS date, {STAGE} AS stage, number AS purchases, fin - date AS silence
     FROM bought JOIN {MONTHS} ON date <= fin AND coalesce(next_date, DATE '9999-12-31') > fin
     UNION ALL
-    SELECT l.customer_id, fin, if(target_from <= fin, 'target', 'prospect'), 0, NULL
-    FROM leads l LEFT JOIN (SELECT customer_id, date FROM bought WHERE number = 1) f USING (customer_id)
-    JOIN {MONTHS} ON least(prospect_from, target_from) <= fin AND coalesce(f.date, DATE '9999-12-31') > fin"""
+    SELECT l.customer_id, fin, stage, 0, NULL
+    FROM leads l JOIN {MONTHS} ON l.date <= fin AND until > fin
+    LEFT JOIN (SELECT customer_id, date AS first FROM bought WHERE number = 1) USING (customer_id)
+    WHERE coalesce(first > fin, true)"""
+
+
+def moves_in_sql(staged: str, nowhere: str) -> str:
+    return f"""
+        WITH counted AS (
+            SELECT date, if(since = date_trunc('month', date)::DATE - 1, before, NULL) AS before, now, count(*) AS n
+            FROM (SELECT *, lag(now) OVER life AS before, lag(date) OVER life AS since FROM ({staged})
+                  WINDOW life AS (PARTITION BY customer_id ORDER BY date)) GROUP BY ALL)
+        SELECT date::TIMESTAMP AS date, coalesce(before, {nowhere}) AS before, now, n AS customers
+        FROM counted WHERE date > (SELECT min(date) FROM counted)
+        UNION ALL
+        SELECT last_day(date + 1), now, {nowhere}, here - coalesce(stayed, 0)
+        FROM (SELECT date, now, sum(n) AS here FROM counted GROUP BY ALL)
+        LEFT JOIN (SELECT date_trunc('month', date)::DATE - 1 AS date, before AS now, sum(n) AS stayed
+                   FROM counted GROUP BY ALL) USING (date, now)
+        WHERE date < (SELECT max(date) FROM counted) AND here > coalesce(stayed, 0)"""
+
+
+FAR = ", ".join(
+    f"((s - {s}) / 12) * ((s - {s}) / 12) + ((p - {p}) / 10) * ((p - {p}) / 10) + ((a - {a}) / 11) * ((a - {a}) / 11) AS d{i}"
+    for i, (s, p, a) in enumerate(CENTRES, 1)
+)
+PARTS = (60, 85, 111, 136, 162, 187, 212, 238, 263, 289, 314, 340, 365)
+LATER = ", ".join(
+    f"coalesce((sum(v) FILTER (day >= {start} AND day < {end}))::DOUBLE, 0) AS later_{i}"
+    for i, (start, end) in enumerate(zip(PARTS, PARTS[1:], strict=False), 1)
+)
+FIRST_DAYS = f"""
+    WITH days AS (
+        SELECT customer_id, date, sum(amount) AS a, sum(amount) - sum(cost) AS v,
+               -sum(amount) FILTER (amount < 0) AS back, sum(list_amount) FILTER (amount >= 0) AS listed,
+               sum(amount) FILTER (amount >= 0 AND list_amount IS NOT NULL) AS paid
+        FROM transactions WHERE date <= DATE '{AS_OF}' GROUP BY ALL),
+    first AS (
+        SELECT customer_id, min(date) AS first_purchase, DATE '{AS_OF}' - first_purchase AS age
+        FROM days WHERE a >= 0 GROUP BY ALL HAVING age >= 60),
+    life AS (
+        SELECT customer_id, any_value(first_purchase) AS first_purchase, any_value(age) AS age,
+               count(*) FILTER (day < 60 AND a >= 0) AS purchases,
+               coalesce((sum(a) FILTER (day < 60))::DOUBLE, 0) AS amount,
+               (max(a) FILTER (day < 60))::DOUBLE AS largest,
+               coalesce(min(day) FILTER (day BETWEEN 1 AND 59 AND a >= 0), 60) AS second_after,
+               coalesce((sum(back) FILTER (day < 60))::DOUBLE, 0) AS gone, gone / nullif(amount + gone, 0) AS returned,
+               1 - coalesce((sum(paid) FILTER (day < 60))::DOUBLE, 0)
+                   / nullif((sum(listed) FILTER (day < 60))::DOUBLE, 0) AS discount,
+               coalesce((sum(v) FILTER (day < 60))::DOUBLE, 0) AS early, early / nullif(amount, 0) AS margin,
+               sum(v)::DOUBLE AS so_far, {LATER}
+        FROM (SELECT *, date - first_purchase AS day FROM days JOIN first USING (customer_id))
+        WHERE day BETWEEN 0 AND 364 GROUP BY customer_id),
+    breadth AS (
+        SELECT customer_id, count(DISTINCT product_id) AS products, count(DISTINCT category) AS categories
+        FROM transactions JOIN first USING (customer_id) LEFT JOIN products USING (product_id)
+        WHERE amount >= 0 AND date - first_purchase BETWEEN 0 AND 59 GROUP BY ALL)
+    SELECT * EXCLUDE (gone, products, categories), coalesce(products, 0) AS products, coalesce(categories, 0) AS categories
+    FROM life LEFT JOIN breadth USING (customer_id)
+    LEFT JOIN (SELECT customer_id, region, acquired_via FROM customers) USING (customer_id)"""
 
 
 def tiers_in_sql(table: str) -> str:
@@ -483,8 +540,12 @@ CASES = (
         "clusters: the nearest of five centres",
         lambda t: clusters.assign(t["segmented"], CLUSTERS),
         f"""
-        SELECT * EXCLUDE (near, s, p, a), CASE least(COLUMNS('d.')) {"X"} END AS cluster
-        FROM segmented""",
+        SELECT * EXCLUDE (s, p, a, d1, d2, d3, d4, d5, near),
+               CASE WHEN d1 <= near THEN 1 WHEN d2 <= near THEN 2 WHEN d3 <= near THEN 3 WHEN d4 <= near THEN 4 ELSE 5 END
+                   AS cluster
+        FROM (SELECT *, floor(ln(silence + 1) / .1 + .5) AS s, floor(ln(purchases) / .1 + .5) AS p,
+                     floor(ln(greatest(total_amount / purchases / 100, .01)) / .1 + .5) AS a, {FAR}, 
+                     least(d1, d2, d3, d4, d5) AS near FROM segmented)""",
     ),
     Case(
         "lifecycle: rules",
@@ -495,15 +556,12 @@ CASES = (
     ),
     Case(
         "lifecycle: leads",
-        lambda t: lifecycle.leads(t["customers"], t["contacts"], as_of=AS_OF),
-        f"""
-        SELECT customer_id, CASE WHEN status = 'none' THEN NULL WHEN status IN ('prospect', 'target')
-                                 THEN coalesce(met, DATE '{AS_OF}') ELSE met END AS prospect_from,
-               CASE WHEN status IN ('none', 'prospect') THEN NULL WHEN status = 'target'
-                    THEN coalesce(interested, DATE '{AS_OF}') ELSE interested END AS target_from
-        FROM customers FULL JOIN (SELECT customer_id, min(time)::DATE AS met,
-                                         (min(time) FILTER (interest >= 2))::DATE AS interested
-                                  FROM contacts GROUP BY ALL) USING (customer_id)""",
+        lambda t: lifecycle.leads(t["contacts"]),
+        """
+        SELECT customer_id, date, least(lead(date) OVER life, date + 90) AS until,
+               if(bool_or(wants) OVER life, 'target', 'prospect') AS stage
+        FROM (SELECT customer_id, time::DATE AS date, bool_or(interest >= 2) AS wants FROM contacts GROUP BY ALL)
+        WINDOW life AS (PARTITION BY customer_id ORDER BY date)""",
     ),
     Case(
         "lifecycle: stages at 36 ends of months",
@@ -522,23 +580,21 @@ CASES = (
         "lifecycle: transitions",
         lambda t: lifecycle.transitions(t["staged"]),
         f"""
-        SELECT date::TIMESTAMP AS date, coalesce(before, 'non-customer') AS stage_before, stage AS stage_now,
-               count(*) AS customers
-        FROM (SELECT *, lag(stage) OVER (PARTITION BY customer_id ORDER BY date) AS before FROM staged)
-        WHERE date > DATE '{ENDS[0]}' GROUP BY ALL""",
+        SELECT * RENAME (before AS stage_before, now AS stage_now)
+        FROM ({moves_in_sql("SELECT customer_id, date, stage AS now FROM staged", "'non-customer'")})""",
     ),
     Case(
-        "lifecycle: moves of the last year",
-        lambda t: forecast._moves(t["staged"].filter(t["staged"]["date"] >= ENDS[-13]), 365.25 / 12),
-        f"""
-        SELECT date::TIMESTAMP AS date, before, now, count(*) AS people
-        FROM (SELECT date, now, lag(now) OVER (PARTITION BY customer_id ORDER BY date) AS before
-              FROM (SELECT customer_id, date, (list_position({list(forecast.NAMES)}, stage) - 1) * 78
-                           + CASE WHEN purchases < 2 THEN 0 WHEN purchases < 4 THEN 13 WHEN purchases < 8 THEN 26
-                                  WHEN purchases < 16 THEN 39 WHEN purchases < 32 THEN 52 ELSE 65 END
-                           + coalesce(least(floor(silence / (365.25 / 12)), 12)::INT, 0) AS now
-                    FROM staged WHERE date >= DATE '{ENDS[-13]}'))
-        GROUP BY ALL""",
+        "lifecycle: moves of the last year, for the forecast",
+        lambda t: moves_between(placed_in_states(t["staged"].filter(t["staged"]["date"] >= ENDS[-13]), 365.25 / 12), GONE),
+        moves_in_sql(
+            f"""
+            SELECT customer_id, date, (list_position({[*lifecycle.LEADS, *lifecycle.STAGES]}, stage) - 1) * 78
+                   + CASE WHEN purchases < 2 THEN 0 WHEN purchases < 4 THEN 13 WHEN purchases < 8 THEN 26
+                          WHEN purchases < 16 THEN 39 WHEN purchases < 32 THEN 52 ELSE 65 END
+                   + coalesce(least(floor(silence / (365.25 / 12)), 12)::INT, 0) AS now
+            FROM staged WHERE date >= DATE '{ENDS[-13]}'""",
+            str(GONE),
+        ),
     ),
     Case(
         "retention: conversions",
@@ -594,7 +650,7 @@ CASES = (
               WHERE pause GROUP BY ALL)
         LEFT JOIN (SELECT after AS date, sum(value) AS brought FROM spells WHERE date - after <= 426 GROUP BY ALL)
             USING (date)
-        GROUP BY ALL HAVING start + INTERVAL 3 MONTHS - INTERVAL 1 DAY + INTERVAL 365 DAYS <= DATE '{AS_OF}'""",
+        WHERE date_trunc('quarter', date + 61) + INTERVAL 3 MONTHS <= DATE '{AS_OF}' - 364 GROUP BY start""",
     ),
     Case(
         "retention: usual wait",

@@ -341,7 +341,7 @@ def test_the_quiet_key_accounts_of_the_sample_company_are_the_first_to_win_back(
     data = open_dataset(sample)
     log = data.table("transactions")
     rules = lifecycle.rules(log)
-    leads = lifecycle.leads(data.table("customers"), data.table("contacts"), as_of=data.as_of)
+    leads = lifecycle.leads(data.table("contacts"))
     dormant = lifecycle.to_win_back(lifecycle.stages(log, [data.as_of], rules, leads), data.customers(), rules)
     found = dormant.to_pandas()["customer_id"].to_list()
     places = [found.index(who) + 1 for who in truth["quiet_key_accounts"]]

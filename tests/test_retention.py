@@ -25,7 +25,12 @@ PEOPLE = ["a", "ü|'; --", "", "NULL", "7"]
 
 days = st.integers(0, 420)
 logs = st.lists(st.tuples(st.sampled_from(PEOPLE), days, st.sampled_from([-300, 0, 100, 250])), min_size=1, max_size=60)
-maybe = st.none() | st.integers(-30, 420)
+met = st.lists(
+    st.tuples(
+        st.sampled_from([*PEOPLE, "only a lead"]), st.integers(-30, 420), st.sampled_from(["prospect", "target"])
+    ),
+    max_size=12,
+)
 
 
 def day(number: int | None) -> dt.date | None:
@@ -68,22 +73,29 @@ def cds(shop):
 
 
 @settings(max_examples=25, deadline=None)
-@given(logs, st.dictionaries(st.sampled_from([*PEOPLE, "only a lead"]), st.tuples(maybe, maybe)), st.integers(1, 200))
-@example([("a", 10, 100)], {"a": (5, 20)}, 100)  # interested only after the first purchase: never was a target
-@example([("a", 10, 100)], {"a": (10, 10)}, 100)  # bought on the day of the first contact
-def test_conversions_agree_with_plain_python(log, people, within):
+@given(logs, met, st.integers(1, 200))
+@example([("a", 10, 100)], [("a", 5, "prospect"), ("a", 20, "target")], 100)  # interested only after buying: no target
+@example([("a", 10, 100)], [("a", 10, "target")], 100)  # bought on the day of the first contact
+def test_conversions_agree_with_plain_python(log, met, within):
     leads = pd.DataFrame(
-        [(who, day(met), day(interested)) for who, (met, interested) in people.items()],
-        columns=["customer_id", "prospect_from", "target_from"],
-    )
+        [(who, day(number), day(number + 90), stage) for who, number, stage in met],
+        columns=["customer_id", "date", "until", "stage"],
+    ).astype({"date": "datetime64[us]"})
+    people = {
+        who: (
+            min(number for other, number, _ in met if other == who),
+            min((number for other, number, stage in met if (other, stage) == (who, "target")), default=None),
+        )
+        for who, *_ in met
+    }
     lives = {who: [n for n, _ in life] for who, life in naive(log).items()}
     first = {who: life[0] for who, life in lives.items()}
     pairs = defaultdict(list)
-    for who, (met, interested) in people.items():
+    for who, (since, interested) in people.items():
         is_target = interested is not None and first.get(who, 999) >= interested
-        if met is not None and first.get(who, 999) >= met:
-            pairs["prospect to target"].append((met, interested if is_target else None))
-            pairs["prospect to first purchase"].append((met, first.get(who)))
+        if first.get(who, 999) >= since:
+            pairs["prospect to target"].append((since, interested if is_target else None))
+            pairs["prospect to first purchase"].append((since, first.get(who)))
         if is_target:
             pairs["target to first purchase"].append((interested, first.get(who)))
     for life in lives.values():
@@ -181,6 +193,16 @@ def test_cdnow_cohorts(shop, cds):
         retention.year_on_year(found)
 
 
+def test_ages_are_compared_on_the_same_cohorts_after_the_first():
+    starts = pd.to_datetime(["2022-01-01"] * 4 + ["2022-04-01"] * 3 + ["2022-07-01"] * 2 + ["2022-10-01"])
+    ages = pd.DataFrame({"start": starts, "age": [1, 2, 3, 4, 1, 2, 3, 1, 2, 1], "customers": [900] * 4 + [100] * 6})
+    ages = ages.assign(returned=[900, 900, 900, 900, 50, 40, 30, 30, 20, 0])
+    assert retention.at_ages(ages, 2).to_dict() == {1: 0.4, 2: 0.3}
+    assert retention.at_ages(ages, 4).to_dict() == {1: 0.5, 2: 0.4, 3: 0.3}  # the oldest after the first
+    assert retention.at_ages(ages[:4], 2).to_dict() == {1: 1.0, 2: 1.0}  # there is no other
+    assert retention.at_ages(ages.sample(frac=1, random_state=1), 1).to_dict() == {1: pytest.approx(80 / 300)}
+
+
 def test_year_on_year_compares_the_same_seasons_after_the_first_cohort():
     starts = pd.date_range("2022-01-01", periods=8, freq="QS").append(pd.DatetimeIndex(["2024-01-01", "2024-04-01"]))
     ages = pd.DataFrame(
@@ -232,14 +254,14 @@ def test_win_backs_agree_with_plain_python(log, dormant_after, within, months):
     except Unanswerable:
         assert not expected
         return
-    ours = {row.start.date(): [row.fell_dormant, row.won_back, row.value] for row in found.itertuples()}
+    ours = {row.start.date(): [row.pauses, row.ended, row.value] for row in found.itertuples()}
     assert ours == dict(expected)
     assert list(ours) == sorted(ours)
 
 
 def test_cdnow_win_backs(shop, cds):
     found = retention.win_backs(cds, as_of=shop.as_of, dormant_after=119, within_days=365, cohort_months=3)
-    assert found[["cohort", "fell_dormant", "won_back"]].to_numpy().tolist() == [["1997 Q2", 12_805, 3_300]]
+    assert found[["cohort", "pauses", "ended"]].to_numpy().tolist() == [["1997 Q2", 12_805, 3_300]]
     assert found["value"][0] == pytest.approx(239_715.14)
     with pytest.raises(Unanswerable, match="fallen dormant"):
         retention.win_backs(cds, as_of=shop.as_of, dormant_after=119, within_days=366, cohort_months=3)
@@ -252,14 +274,15 @@ def test_cdnow_win_backs(shop, cds):
 @example([("a", 100, 100), ("a", 150, 100), ("b", 370, 100)], 200, 50, 30)  # silent for just so long
 def test_what_follows_a_first_purchase_agrees_with_plain_python(log, within, silent, window):
     lives = naive(log)
-    early = {who: life for who, life in lives.items() if life[0][0] <= 420 - within}
-    quiet = [life for life in early.values() if len(life) == 1 or life[1][0] - life[0][0] > silent]
+    old = [life for life in lives.values() if life[0][0] <= 420 - silent - within]
+    quiet = [life for life in old if len(life) == 1 or life[1][0] - life[0][0] > silent]
     spent = sum(life[0][1] for life in quiet)
-    after = sum(amount for life in quiet for number, amount in life[1:] if number - life[0][0] <= within)
+    after = sum(amount for life in quiet for number, amount in life[1:] if number - life[0][0] <= silent + within)
     found = retention.value_after(bought(log), as_of=AS_OF, within_days=within, silent_for=silent)
     assert found == pytest.approx(after / spent if spent else np.nan, nan_ok=True)
 
-    waits = [life[1][0] - life[0][0] for life in early.values() if len(life) > 1]
+    early = [life for life in lives.values() if life[0][0] <= 420 - within]
+    waits = [life[1][0] - life[0][0] for life in early if len(life) > 1]
     waits = [wait for wait in waits if wait <= within]
     if waits:
         assert retention.usual_wait(bought(log), 0.5, as_of=AS_OF, within_days=within) == np.ceil(np.median(waits))
@@ -270,15 +293,32 @@ def test_what_follows_a_first_purchase_agrees_with_plain_python(log, within, sil
     once = {
         who: life[0] for who, life in lives.items() if len(life) == 1 and silent < 420 - life[0][0] <= silent + window
     }
-    listed = retention.slipping_away(bought(log), as_of=AS_OF, after=silent, dormant_after=silent + window, worth=2.0)
-    rows = list(listed.to_pandas().itertuples())
+    listed = retention.slipping_away(bought(log), as_of=AS_OF, after=silent, dormant_after=silent + window)
+    rows = list(retention.at_stake(listed, 2.0).to_pandas().itertuples())
     assert [row.customer_id for row in rows] == sorted(once, key=lambda who: (-once[who][1], who.encode()))
     for row in rows:
         number, amount = once[row.customer_id]
         assert (row.value_at_stake, row.first_amount) == (2 * amount, amount)
         assert (row.silence, row.days_left) == (420 - number, silent + window - 420 + number)
-    unknown = retention.slipping_away(bought(log), as_of=AS_OF, after=0, dormant_after=420, worth=float("nan"))
-    assert unknown.to_pandas()["value_at_stake"].isna().all()
+    median = np.floor(np.median([420 - number for number, _ in once.values()])) if once else 0
+    assert retention.median_silence(listed) == median
+    unknown = retention.at_stake(listed, float("nan")).to_pandas()
+    assert list(unknown) == ["customer_id", "value_at_stake", "first_amount", "first_purchase", "silence", "days_left"]
+    assert len(unknown) == len(once)
+    assert unknown["value_at_stake"].isna().all()
+
+
+def test_at_stake_is_what_equally_silent_customers_brought():
+    """Who came back at once says nothing of those who are silent."""
+    quick = [(f"q{n}", day, 100) for n in range(9) for day in (0, 5)]  # come back at once, and never again
+    slow = [("s", 0, 100), ("s", 60, 30), ("s", 100, 20), ("s", 180, 500), ("never", 0, 100)]
+    table = bought([*quick, *slow, *((f"l{n}", 420 - n, 100) for n in (30, 50, 50, 70))])
+    listed = retention.slipping_away(table, as_of=AS_OF, after=20, dormant_after=80)
+    assert retention.median_silence(listed) == 50
+    looks = {"as_of": AS_OF, "within_days": 60}
+    assert retention.value_after(table, silent_for=50, **looks) == pytest.approx((30 + 20) / 200)  # to day 110
+    assert retention.value_after(table, **looks) == pytest.approx((900 + 30) / 1100)
+    assert np.isnan(retention.value_after(table, as_of=AS_OF, within_days=371, silent_for=50))
 
 
 line = st.tuples(
@@ -324,6 +364,7 @@ def test_experiences_agree_with_plain_python(lines, cases, complaint_days):
     )
     found = {row["customer_id"]: row for row in table.to_pandas().to_dict("records")}
     lives = naive([row[:3] for row in lines])
+    recorded = any(came is not None and n + came <= 210 for _, n, *_, came in lines)
     assert set(found) == set(lives)
     for who, life in lives.items():
         first, second = life[0][0], life[1][0] if len(life) > 1 else None
@@ -335,7 +376,7 @@ def test_experiences_agree_with_plain_python(lines, cases, complaint_days):
             arrived = came is not None and number + came <= 210
             if arrived:
                 late.add(came > due)
-            elif number + due < 210:
+            elif number + due < 210 and recorded:
                 late.add(True)
         listed = [(amount, price) for _, _, amount, price, _, _ in own if price is not None]
         off = 100 * sum(a for a, _ in listed) <= 95 * sum(p for _, p in listed) if listed else None
@@ -359,13 +400,58 @@ def test_experiences_agree_with_plain_python(lines, cases, complaint_days):
 
     bad = {who for who, row in found.items() if len(lives[who]) == 1 and lives[who][0][0] >= 150}
     bad = {who for who in bad if found[who]["late"] is True or found[who]["complaint"]}
-    make_up = retention.to_make_up(table, as_of=as_of, recent_days=60, worth=1.5).to_pandas()
+    make_up = retention.to_make_up(table, as_of=as_of, recent_days=60)
+    make_up = retention.at_stake(make_up, 1.5).to_pandas()
     assert set(make_up["customer_id"]) == bad
     assert make_up["first_amount"].is_monotonic_decreasing
     assert (make_up["value_at_stake"] == 1.5 * make_up["first_amount"]).all()
     for row in make_up.itertuples():
+        assert row.silence == 210 - lives[row.customer_id][0][0]
         assert ("late" in row.experience) == (found[row.customer_id]["late"] is True)
         assert ("complaint" in row.experience) == found[row.customer_id]["complaint"]
+
+
+def test_where_no_delivery_is_recorded_nothing_is_late():
+    log = as_frame([("a", 0, 5), ("b", 0, 5), ("c", 0, 5)]).assign(promised=day(3), delivered=[None, None, day(3)])
+    looks = {"as_of": AS_OF, "complaint_days": 60, "discount_from": 0.05}
+    found = retention.experiences(customers.purchases(log), log, **looks).to_pandas().set_index("customer_id")
+    assert found["late"].to_dict() == {"a": True, "b": True, "c": False}
+    empty = log.assign(delivered=pd.Series(pd.NaT, log.index, dtype="datetime64[us]"))
+    table = retention.experiences(customers.purchases(empty), empty, **looks)
+    assert table.to_pandas()["late"].isna().all()
+    groups = retention.experience_groups(table, as_of=AS_OF, within_days=365, complaint_days=60)
+    with pytest.raises(Unanswerable, match="Nothing in the data"):
+        retention.effect(groups, "late")
+
+
+def test_what_cannot_be_compared_is_not_called_chance():
+    groups = pd.DataFrame(
+        {
+            "late": [True, False],
+            "discount": [True, False],
+            "early": False,
+            "customers": [50, 60],
+            "returned": [10, 30],
+        }
+    )
+    for experience, other in (("late", "discount"), ("discount", "late")):
+        with pytest.raises(Unanswerable, match=f"the 50 first purchases with the experience '{experience}'.*{other}"):
+            retention.effect(groups, experience)
+    assert retention.effect(groups.drop(columns="discount"), "late").clear
+
+
+def test_complaints_need_more_time_to_come_back_than_to_complain():
+    """Of those who have not come back in the days to complain, nobody has in fewer days."""
+    log, cases = company(0.5, 400)
+    log = log.assign(promised=START, delivered=[day(n % 2) for n in range(400)])
+    table = retention.experiences(log, log, cases, as_of=AS_OF, complaint_days=60, discount_from=0.05)
+    for within in (30, 60):
+        groups = retention.experience_groups(table, as_of=AS_OF, within_days=within, complaint_days=60)
+        with pytest.raises(Unanswerable, match="came back later"):
+            retention.effect(groups, "complaint")
+        assert retention.effect(groups, "late").customers_with == 200
+    groups = retention.experience_groups(table, as_of=AS_OF, within_days=61, complaint_days=60)
+    assert retention.effect(groups, "complaint").customers_with > 0
 
 
 def company(harm: float, customers: int = 4000) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -428,6 +514,17 @@ def test_sample_company_shows_the_harm_that_is_planted(sample, truth):
     assert complaint.adjusted_low < with_it - without < complaint.adjusted_high
 
 
+def test_sample_company_shows_no_harm_where_none_is_planted(sample):
+    """Whether the first purchase fell on an even day decides nothing, and newer cohorts are as loyal as earlier ones."""
+    data = open_dataset(sample)
+    even = data.purchases().filter(lambda t: t["number"] == 1).mutate(late=lambda t: t["date"].day() % 2 == 0)
+    groups = retention.experience_groups(even, as_of=data.as_of, within_days=365, complaint_days=60)
+    found = retention.effect(groups, "late")
+    assert min(found.customers_with, found.customers_without) > 300
+    assert not found.clear
+    assert not retention.year_on_year(retention.cohorts(data.purchases(), as_of=data.as_of, cohort_months=3)).clear
+
+
 def test_what_the_tables_do_not_tell_is_not_there(shop, cds):
     table = retention.experiences(
         cds, shop.table("transactions"), as_of=shop.as_of, complaint_days=60, discount_from=0.05
@@ -441,7 +538,7 @@ def test_what_the_tables_do_not_tell_is_not_there(shop, cds):
         retention.effect(nobody, "late")
     with pytest.raises(Unanswerable, match="all had"):
         retention.effect(nobody.assign(late=True), "late")
-    with pytest.raises(Unanswerable, match="0 first purchases"):
+    with pytest.raises(Unanswerable, match="Nothing in the data"):
         retention.effect(nobody.assign(late=None), "late")
 
 
@@ -464,7 +561,7 @@ def test_impossible_days_are_refused(within):
     with pytest.raises(ValueError, match="at least 1 day"):
         retention.value_after(table, as_of=AS_OF, within_days=within)
     with pytest.raises(ValueError, match="complaint_days"):
-        retention.experience_groups(table, as_of=AS_OF, within_days=30, complaint_days=30)
+        retention.experience_groups(table, as_of=AS_OF, within_days=30, complaint_days=-1)
 
 
 def test_nobody_has_bought():
@@ -492,7 +589,7 @@ def test_speaks_other_dialects(monkeypatch):
     log = connection.create_table("log", log)
     cases = connection.create_table("cases", pd.DataFrame({"customer_id": ["b"], "opened": [START], "cause": ["late"]}))
     table, at = customers.purchases(log), {"as_of": AS_OF, "within_days": 90}
-    leads = log.group_by("customer_id").aggregate(prospect_from=log["date"].min(), target_from=log["date"].max())
+    leads = log.select("customer_id", "date", stage=ibis.literal("target"))
     retention.conversions(table, leads, **at)
     retention.cohorts(table, as_of=AS_OF, cohort_months=3)
     retention.win_backs(table, dormant_after=9, cohort_months=1, **at)
@@ -500,9 +597,11 @@ def test_speaks_other_dialects(monkeypatch):
     retention.value_after(table, **at)
     went = retention.experiences(table, log, cases, as_of=AS_OF, complaint_days=60, discount_from=0.05)
     retention.experience_groups(went, complaint_days=60, **at)
-    retention.slipping_away(table, as_of=AS_OF, after=5, dormant_after=9, worth=1.0).to_pandas()
-    retention.to_make_up(went, as_of=AS_OF, recent_days=60, worth=1.0).to_pandas()
-    assert len(asked) == 11
+    slipping = retention.slipping_away(table, as_of=AS_OF, after=5, dormant_after=9)
+    retention.median_silence(slipping)
+    retention.at_stake(slipping, 1.0).to_pandas()
+    retention.at_stake(retention.to_make_up(went, as_of=AS_OF, recent_days=60), float("nan")).to_pandas()
+    assert len(asked) == 12
     for expression in asked:
         for dialect in ("duckdb", "postgres", "pyspark"):
             assert "memtable" not in ibis.to_sql(expression, dialect=dialect)  # Spark joins views, not memtables
@@ -523,7 +622,7 @@ def test_charts_draw_the_numbers_of_their_frames(unknown):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         figures = [
-            charts.rate_intervals(rates.assign(reference=[0.15, np.nan]), "step"),
+            charts.rate_intervals(rates.assign(reference=[0.15, np.nan]), "step", of="pauses"),
             charts.cohort_retention(aged, "Age"),
             charts.rate_differences(apart, "experience"),
             charts.rate_intervals(rates[:0], "step"),
@@ -534,3 +633,4 @@ def test_charts_draw_the_numbers_of_their_frames(unknown):
         assert [text.get_text() for text in figure.axes[0].texts] == texts
     assert [label.get_text() for label in figures[0].axes[0].get_yticklabels()] == ["$x_1$ <b>", "two"]
     assert [label.get_text() for label in figures[1].axes[0].get_yticklabels()] == ["2024 Q1\n9", "2024 Q2\n1,200"]
+    assert figures[0].axes[0].get_xlabel() == "Share of pauses"

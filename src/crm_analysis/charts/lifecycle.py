@@ -115,6 +115,8 @@ def transition_matrix(transitions: pd.DataFrame) -> Figure:
         ``stage_before``, ``stage_now``, ``probability`` (0 to 1); a missing pair or NaN stays blank.
     """
     table = matrix(transitions, "stage_before", "stage_now", "probability", STAGE_COLORS)
+    if len(table.columns) > 6:  # the names would touch
+        table = table.rename(columns=lambda stage: stage.replace("-", "-\n"))
     return heat_map(table, 1, percent, "Stage before", "Stage one step later")
 
 

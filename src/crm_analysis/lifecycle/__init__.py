@@ -1,7 +1,7 @@
 """Where each customer stands in its life with the company, how customers move between the stages, and how many will."""
 
 from crm_analysis.lifecycle.forecast import backtest, forecast
-from crm_analysis.lifecycle.leads import leads
+from crm_analysis.lifecycle.leads import leads, leads_on_record
 from crm_analysis.lifecycle.moves import flows, probabilities, recent, transitions, win_back_rates
 from crm_analysis.lifecycle.stages import (
     LEADS,
@@ -27,6 +27,7 @@ __all__ = [
     "flows",
     "forecast",
     "leads",
+    "leads_on_record",
     "month_ends",
     "probabilities",
     "recent",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import ibis
 import ibis.expr.types as ir
 import numpy as np
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 
 from crm_analysis.customers import Table, as_table
 from crm_analysis.errors import Unanswerable
+from crm_analysis.lifecycle.moves import moves_between
 from crm_analysis.lifecycle.stages import LEADS, STAGES
 
 NAMES = (*LEADS, *STAGES)
@@ -17,8 +20,10 @@ GROUPS = (2, 4, 8, 16, 32)  # purchases from which a customer belongs to the nex
 LONGEST = 12  # steps of silence after which one more makes no difference
 WARM_UP = 3  # months at the start of a log, when old customers seem new: nothing is learnt from them
 WEIGHT = 10  # customers' worth of the average step that is mixed into each step's moves
+GONE = len(NAMES) * (len(GROUPS) + 1) * (LONGEST + 1)  # beyond all states: neither customer nor lead
 DRAWS, SEED = 400, 20
 BOUNDS = (0.05, 0.95)
+Counts: TypeAlias = NDArray[np.int64]
 _TOO_SHORT = (
     f"The history is too short for a forecast of the stages: it is learnt from a whole year that begins {WARM_UP}"
     " months after the log does, and checked on what came after."
@@ -63,9 +68,8 @@ def forecast(staged: Table, *, steps: int = 12, recent_steps: int = 12) -> pd.Da
     if spare < 0:
         raise Unanswerable(_TOO_SHORT)
     first = dates[max(len(dates) - recent_steps - 1, -(-WARM_UP // months))]
-    counted = _moves(table.filter(table["date"] >= first.date()), months * 365.25 / 12)
-    states = np.unique(counted["now"])
-    now, moves, arrivals = _arrays(counted, states)
+    placed = placed_in_states(table.filter(table["date"] >= first.date()), months * 365.25 / 12)
+    states, now, moves, arrivals = _arrays(moves_between(placed, GONE))
     left = moves.sum(axis=0)
     prior = WEIGHT * left / np.maximum(left.sum(axis=1, keepdims=True), 1)
     prior[left.sum(axis=1) == 0] = np.eye(len(states))[left.sum(axis=1) == 0]  # nobody ever left: all stay
@@ -129,33 +133,26 @@ def _dates(staged: Table) -> list[pd.Timestamp]:
     return sorted(pd.to_datetime(found))
 
 
-def _moves(staged: ir.Table, days: float) -> pd.DataFrame:
-    """Count who went from which state to which by each date: `date`, `before` (NaN: from nowhere), `now`, `people`.
-
-    A state is a number made of the stage, the group of purchases and the steps of silence.
-    """
+def placed_in_states(staged: ir.Table, days: float) -> ir.Table:
+    """Return `customer_id`, `date`, `now`: a number made of the stage, the group of purchases and steps of silence."""
     stage = ibis.cases(*((staged["stage"] == name, at) for at, name in enumerate(NAMES)), else_=0)
     group = ibis.cases(*((staged["purchases"] < limit, at) for at, limit in enumerate(GROUPS)), else_=len(GROUPS))
     silence = ibis.least((staged["silence"] / days).floor().cast("int64"), LONGEST).fill_null(0)
-    table = staged.select("customer_id", "date", now=(stage * (len(GROUPS) + 1) + group) * (LONGEST + 1) + silence)
-    before = table["now"].lag().over(ibis.window(group_by="customer_id", order_by="date"))
-    moved = table.mutate(before=before)
-    return moved.group_by("date", "before", "now").aggregate(people=moved.count()).to_pandas()
+    return staged.select("customer_id", "date", now=(stage * (len(GROUPS) + 1) + group) * (LONGEST + 1) + silence)
 
 
-def _arrays(
-    counted: pd.DataFrame, states: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return people in each state at the last date; for each step, those between two states, and those from nowhere."""
-    dates, at = np.unique(counted["date"], return_inverse=True)
-    now, people = np.searchsorted(states, counted["now"]), counted["people"].to_numpy()
-    moves = np.zeros((len(dates), len(states), len(states)), dtype=np.int64)
-    arrivals = np.zeros((len(dates), len(states)), dtype=np.int64)
-    new = counted["before"].isna().to_numpy()
-    before = np.searchsorted(states, counted["before"].fillna(0))
-    moves[at[~new], before[~new], now[~new]] = people[~new]
-    arrivals[at[new], now[new]] = people[new]
-    return moves[-1].sum(axis=0) + arrivals[-1], moves[1:], arrivals[1:]
+def _arrays(moved: pd.DataFrame) -> tuple[Counts, Counts, Counts, Counts]:
+    """Return the states, the last of them being nowhere; how many are in each at the last date; for each step, how
+    many went from each to each; and how many came from nowhere to each.
+    """
+    dates, at = np.unique(moved["date"], return_inverse=True)
+    states = np.unique([*moved["before"], *moved["now"], GONE])
+    counts = np.zeros((len(dates), len(states), len(states)), dtype=np.int64)
+    counts[at, *(np.searchsorted(states, moved[place]) for place in ("before", "now"))] = moved["customers"]
+    arrivals, counts[:, -1] = counts[:, -1].copy(), 0  # whoever has gone stays away: who returns is counted as new
+    now = counts[-1].sum(axis=0) + arrivals[-1]
+    now[-1] = 0
+    return states, now, counts, arrivals
 
 
 def _alike(recent: int, per_year: int, ahead: int) -> list[int]:

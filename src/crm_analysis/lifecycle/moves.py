@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import Any
+
 import ibis
+import ibis.expr.types as ir
 import pandas as pd
 
 from crm_analysis.customers import Table, as_table
@@ -16,24 +20,54 @@ def transitions(staged: Table) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        `date` (the later one), `stage_before` (`non-customer` for those who came in between), `stage_now`,
-        `customers`. For each date, the customers of a `stage_before` sum to those who were in it at the date before.
+        `date` (the later one), `stage_before` (`non-customer` for those who came in between), `stage_now` (the same
+        for prospects and targets who ceased to be any), `customers`. For each date, those of a `stage_before` sum to
+        all who were in it at the date before.
 
     Raises
     ------
     Unanswerable
         There are customers at fewer than two dates.
     """
-    table = as_table(staged)
-    before = table["stage"].lag().over(ibis.window(group_by="customer_id", order_by="date"))
-    moved = table.mutate(stage_before=before.fill_null(NON_CUSTOMER))
-    counted = moved.group_by("date", "stage_before", stage_now="stage").aggregate(customers=moved.count())
-    frame = counted.to_pandas()
-    frame = frame.assign(date=pd.to_datetime(frame["date"]))
-    frame = frame[frame["date"] > frame["date"].min()]  # before the first date nothing is known
-    if frame.empty:
+    moved = moves_between(as_table(staged).select("customer_id", "date", now="stage"), NON_CUSTOMER)
+    if moved.empty:
         raise Unanswerable("There are customers at fewer than two of the dates, so none can have changed the stage.")
-    return _in_order(frame)
+    return _in_order(moved.rename(columns={"before": "stage_before", "now": "stage_now"}))
+
+
+def moves_between(placed: ir.Table, nowhere: Any) -> pd.DataFrame:
+    """Return how many went from where to where between consecutive dates.
+
+    Parameters
+    ----------
+    placed
+        `customer_id`, `date`, `now` (where somebody is then); who is nowhere at a date has no row.
+    nowhere
+        What being nowhere is called in the result.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `date` (the later one), `before`, `now`, `customers`; empty if there are fewer than two dates.
+    """
+    life = ibis.window(group_by="customer_id", order_by="date")
+    moved = placed.mutate(date_before=placed["date"].lag().over(life), before=placed["now"].lag().over(life))
+    found = moved.group_by("date", "date_before", "before", "now").aggregate(customers=moved.count()).to_pandas()
+    found = found.assign(date=pd.to_datetime(found["date"]), date_before=pd.to_datetime(found["date_before"]))
+    dates = sorted(found["date"].unique())
+    if len(dates) < 2:
+        return pd.DataFrame(columns=["date", "before", "now", "customers"])
+    earlier = found["date"].map(dict(pairwise(dates[::-1])))
+    found["before"] = found["before"].where(found["date_before"] == earlier, nowhere)
+    came = found.groupby(["date", "before", "now"], as_index=False)["customers"].sum()
+    were = found.groupby(["date", "now"])["customers"].sum().rename_axis(["date", "before"]).reset_index()
+    were["date"] = were["date"].map(dict(pairwise(dates)))
+    # Whoever was somewhere and is not among those who came from there has gone.
+    gone = were.merge(came.groupby(["date", "before"], as_index=False)["customers"].sum(), "left", ["date", "before"])
+    gone["customers"] = gone["customers_x"] - gone["customers_y"].fillna(0).astype(int)
+    gone = gone[gone["date"].notna() & (gone["customers"] > 0)].assign(now=nowhere)
+    both = pd.concat([came[came["date"].isin(dates[1:])], gone[came.columns]], ignore_index=True)
+    return both.astype({"customers": int})
 
 
 def recent(moved: pd.DataFrame, dates: int) -> pd.DataFrame:

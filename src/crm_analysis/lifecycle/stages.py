@@ -95,7 +95,7 @@ def stages(transactions: Table, dates: list[dt.date], rules: Rules, leads: Table
 
     Someone is a customer from the first purchase on. With up to `dormant_after` days since the last purchase, a
     customer is `first-time` (one purchase so far), `repeat` or `loyal`; up to `lost_after` days `dormant`; then `lost`.
-    Before the first purchase somebody is a `prospect` or a `target` from the dates in `leads` on, and no one before.
+    Before the first purchase somebody is a `prospect` or a `target` while `leads` say so.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def stages(transactions: Table, dates: list[dt.date], rules: Rules, leads: Table
     rules
         What separates the stages.
     leads
-        Since when people are prospects and targets (see `leads`); by default only customers are looked at.
+        From when to when people are prospects and targets (see `leads`); by default only customers are looked at.
 
     Returns
     -------
@@ -139,16 +139,13 @@ def stages(transactions: Table, dates: list[dt.date], rules: Rules, leads: Table
     if leads is None:
         return customers
     begun = bought.filter(bought["number"] == 1).select(buyer="customer_id", bought="date")
-    people = as_table(leads).filter(lambda t: t["prospect_from"].notnull() | t["target_from"].notnull())
-    people = people.left_join(begun, people["customer_id"] == begun["buyer"])
-    since = ibis.least(people["prospect_from"], people["target_from"])  # NULL is passed over
-    known = people.inner_join(ends, since <= ends["at"])
-    known = known.filter(known["bought"].isnull() | (known["bought"] > known["at"]))
-    is_target = (known["target_from"] <= known["at"]).fill_null(False)
-    waiting = known.select(
+    known = as_table(leads).rename(met="date", lead="stage")
+    known = known.left_join(begun, known["customer_id"] == begun["buyer"])
+    known = known.inner_join(ends, [known["met"] <= ends["at"], known["until"] > ends["at"]])
+    waiting = known.filter(known["bought"].isnull() | (known["bought"] > known["at"])).select(
         "customer_id",
         date="at",
-        stage=is_target.ifelse("target", "prospect"),
+        stage="lead",
         purchases=ibis.literal(0, customers["purchases"].type()),
         silence=ibis.null(customers["silence"].type()),
     )
