@@ -342,3 +342,15 @@ def test_speaks_other_dialects(dialect, monkeypatch):
         sql = ibis.to_sql(expression, dialect=dialect)
         assert "OVER" in sql
         assert "memtable" not in sql  # Spark joins views, not memtables
+
+
+def test_a_bulk_purchase_that_came_back_takes_no_value_away_twice():
+    bought = [("a", f"2024-01-{day:02}", 10.0) for day in range(1, 6)]
+    log = pd.DataFrame(
+        [*bought, ("a", "2024-02-01", 1000.0), ("a", "2024-02-10", -1000.0), ("b", "2024-01-01", 30.0)],
+        columns=["customer_id", "date", "amount"],
+    ).assign(date=lambda frame: pd.to_datetime(frame["date"]))
+    everyone = customers.summary(log, as_of=dt.date(2024, 3, 1))
+    found = pareto.without(everyone, pareto.one_off(customers.purchases(log), quantile=0.5)).to_pandas()
+    values = found.set_index("customer_id")[["value_with", "value"]].to_dict("index")
+    assert values == {"a": {"value_with": 50, "value": 0}, "b": {"value_with": 30, "value": 30}}

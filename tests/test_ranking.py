@@ -301,6 +301,7 @@ def test_finds_the_category_specialists_of_the_sample_company(sample, truth):
     frame = ranking.main_category(key.filter(~key["overall_key"])).to_pandas().set_index("customer_id")
     for category, planted in truth["category_specialists"].items():
         assert frame["category"].reindex(planted).to_list() == [category] * len(planted)
+    assert len(frame) == 146  # the others have one main category too, but not the only one: nobody planted them
 
 
 class Spark(Config):
@@ -377,3 +378,10 @@ class TestCharts:
         assert [text.get_text() for text in ax.texts] == ["234 of 1,234", "0 of 0"]
         assert [label.get_text() for label in ax.get_yticklabels()] == [HOSTILE, "b"]
         self.saved(charts.category_keys(frame.head(0)))
+
+
+def test_shares_of_a_loss_are_not_told():
+    log = pd.DataFrame({"customer_id": ["a", "b"], "date": [AS_OF] * 2, "amount": [5.0, 6.0], "cost": [9.0, 4.0]})
+    everyone = customers.summary(log, as_of=AS_OF)
+    found = ranking.active_share(everyone, everyone)
+    assert (found["customers"], found["value"], math.isnan(found["value_share"])) == (2, -2, True)

@@ -157,7 +157,7 @@ def one_off(bought: Table, *, times: float = 5.0, share: float = 0.5, quantile: 
 
     Notes
     -----
-    Goods that came back on another day are not known to be from this purchase, so returns are not looked at.
+    Goods that came back on another day are not known to be from this purchase, so returns are not looked at here.
     """
     if not (times >= 1 and 0.5 <= share < 1 and 0 <= quantile <= 1):
         raise ValueError(
@@ -191,6 +191,9 @@ def one_off(bought: Table, *, times: float = 5.0, share: float = 0.5, quantile: 
 def without(customers: Table, one_offs: Table) -> ir.Table:
     """Return all customers as they would be without their one-off purchases.
 
+    Nobody loses more by that than all that they have brought: of a one-off whose goods came back on another day, no
+    value is left to take away.
+
     Returns
     -------
     ibis.Table
@@ -201,9 +204,9 @@ def without(customers: Table, one_offs: Table) -> ir.Table:
     offs = offs.select("date", "amount", "usual", buyer="customer_id", lost="value")
     joined = as_table(customers).select("customer_id", value_with="value")
     joined = joined.left_join(offs, joined["customer_id"] == offs["buyer"])
-    return joined.select(
-        "customer_id", "value_with", "date", "amount", "usual", value=joined["value_with"] - joined["lost"].fill_null(0)
-    )
+    value_with = joined["value_with"]
+    lost = ibis.least(joined["lost"].fill_null(0), ibis.greatest(value_with, 0))
+    return joined.select("customer_id", "value_with", "date", "amount", "usual", value=value_with - lost)
 
 
 def reranked(left_out: Table, share: float) -> ir.Table:

@@ -10,7 +10,7 @@ import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
-from crm_analysis.customers import Table, as_table, exact_sum, total_value, transaction_lines
+from crm_analysis.customers import Table, as_table, exact_sum, transaction_lines
 from crm_analysis.errors import Unanswerable
 from crm_analysis.pareto import among_best, best
 
@@ -56,12 +56,8 @@ def active_share(customers: Table, listed: Table) -> dict[str, float]:
     Returns
     -------
     dict
-        `customers` on the list, `of` how many, `customer_share`, `value`, `value_share`.
-
-    Raises
-    ------
-    Unanswerable
-        Nobody is on the list, or the value of all customers is not above 0.
+        `customers` on the list, `of` how many, `customer_share`, `value`, `value_share` (NaN if the value of all
+        customers is not above 0). Raises `Unanswerable` if nobody is on the list.
     """
     everyone, on_it = (
         table.aggregate(customers=table.count(), value=exact_sum(table["value"]).cast("float64")).to_pandas().iloc[0]
@@ -74,7 +70,7 @@ def active_share(customers: Table, listed: Table) -> dict[str, float]:
         "of": int(everyone["customers"]),
         "customer_share": float(on_it["customers"] / everyone["customers"]),
         "value": float(on_it["value"]),
-        "value_share": float(on_it["value"] / total_value(everyone["value"])),
+        "value_share": float(on_it["value"] / everyone["value"]) if everyone["value"] > 0 else math.nan,
     }
 
 
@@ -113,6 +109,7 @@ def criteria(customers: Table, bought: Table, transactions: Table) -> ir.Table:
     found, bought, lines = map(as_table, (customers, bought, transactions))
     known = [bought.group_by(buyer="customer_id").aggregate(largest_purchase=bought["amount"].max().cast("float64"))]
     if "product_id" in lines.columns:
+        lines = lines.semi_join(found, "customer_id")
         breadth = lines["product_id"].nunique(where=lines["amount"] >= 0)
         known.append(lines.group_by(buyer="customer_id").aggregate(products=breadth))
     for table in known:

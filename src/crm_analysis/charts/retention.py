@@ -13,8 +13,8 @@ from crm_analysis.charts.drawing import count, heat_map, matrix, percent
 from crm_analysis.charts.theme import ACCENT, GREY, INK, WARNING, new_figure
 
 
-def rate_intervals(rates: pd.DataFrame, names: str) -> Figure:
-    """Shares of customers with their intervals, from the top down, and what is usual elsewhere as an upright mark.
+def rate_intervals(rates: pd.DataFrame, names: str, of: str = "customers") -> Figure:
+    """Shares with their intervals, from the top down, and what is usual elsewhere as an upright mark.
 
     Parameters
     ----------
@@ -23,6 +23,8 @@ def rate_intervals(rates: pd.DataFrame, names: str) -> Figure:
         with, ``reference`` (NaN: none for this row).
     names
         The column of the rows' names.
+    of
+        What they are shares of.
     """
     with new_figure(0.9 + 0.5 * len(rates)) as (figure, ax):
         ax.set_xlim(0, 1)
@@ -31,7 +33,7 @@ def rate_intervals(rates: pd.DataFrame, names: str) -> Figure:
             rows, marks = np.arange(len(rates)), rates["reference"].to_numpy(float)
             ax.vlines(marks, rows - 0.3, rows + 0.3, color=WARNING, linewidth=2.5, label="reference")
             ax.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False, handlelength=0.6, borderpad=0)
-        ax.set_xlabel("Share of customers")
+        ax.set_xlabel(f"Share of {of}")
     return figure
 
 
