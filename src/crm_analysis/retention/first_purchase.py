@@ -17,6 +17,7 @@ from crm_analysis.rates import Difference, difference
 # What customers are compared among equals in. A complaint often follows from a late delivery: among customers alike in
 # complaints, part of the harm of late deliveries would be hidden.
 ALIKE = {"late": ("discount",), "complaint": ("late", "discount"), "discount": ("late",)}
+NAMED = {"late": "late delivery", "complaint": "complaint", "discount": "discount"}
 ROUNDING = 1e-9  # of a share: a discount of 0.04999999999999993 is one of 0.05
 
 
@@ -38,10 +39,11 @@ def usual_wait(bought: Table, quantile: float, *, as_of: dt.date, within_days: i
 
 
 def value_after(bought: Table, *, as_of: dt.date, within_days: int, silent_for: int = 0) -> float:
-    """Return what customers go on to bring, as a multiple of the amount of their first purchase.
+    """Return what customers still bring after a silence, as a multiple of the amount of their first purchase.
 
-    The value of all purchases within `within_days` after the first one, of those customers who first bought at least
-    so long before the as-of date, divided by the amount of their first purchases. It counts those who never came back.
+    Of the customers who did not buy for `silent_for` days after the first purchase: the value of all purchases in the
+    `within_days` that follow, divided by the amount of their first purchases. It counts those who never came back, but
+    only those of whom all these days have passed. Returns of days without a purchase are not taken off.
 
     Parameters
     ----------
@@ -50,9 +52,9 @@ def value_after(bought: Table, *, as_of: dt.date, within_days: int, silent_for: 
     as_of
         The date of the analysis.
     within_days
-        Days after the first purchase in which the following ones count.
+        Days after the silence in which purchases count.
     silent_for
-        Look only at customers who did not buy for so many days after the first purchase.
+        Days after the first purchase without another; 0: what follows from the first purchase on.
 
     Returns
     -------
@@ -60,12 +62,14 @@ def value_after(bought: Table, *, as_of: dt.date, within_days: int, silent_for: 
         NaN where there is no such customer, or where all of their first purchases were free.
     """
     bought = as_table(bought)
+    window = silent_for + within_days
     wait = bought["next_date"].delta(bought["date"], unit="day")
-    seen = (bought["number"] == 1) & _observed(bought, as_of, within_days) & (wait.isnull() | (wait > silent_for))
+    seen = (bought["number"] == 1) & _observed(bought, as_of, within_days, silent_for)
+    seen = seen & (wait.isnull() | (wait > silent_for))
     first = bought.filter(seen).select(first_id="customer_id", first="date")
     lives = bought.inner_join(first, [("customer_id", "first_id")])
     begins = lives["number"] == 1
-    follows = ~begins & (lives["date"].delta(lives["first"], unit="day") <= within_days)
+    follows = ~begins & (lives["date"].delta(lives["first"], unit="day") <= window)
     sums = lives.aggregate(
         first=exact_sum(begins.ifelse(lives["amount"], 0)).cast("float64"),
         after=exact_sum(follows.ifelse(lives["value"], 0)).cast("float64"),
@@ -74,8 +78,26 @@ def value_after(bought: Table, *, as_of: dt.date, within_days: int, silent_for: 
     return float(found["after"] / found["first"]) if found["first"] > 0 else float("nan")
 
 
-def slipping_away(bought: Table, *, as_of: dt.date, after: int, dormant_after: int, worth: float) -> ir.Table:
-    """Return who bought once, has waited longer than most who come back do, and is not dormant yet.
+def median_silence(listed: Table) -> int:
+    """Return for how many days half of a list's customers have been silent at least; 0 for an empty list."""
+    median = as_table(listed).aggregate(days=lambda t: t["silence"].quantile(0.5)).to_pandas()["days"].iloc[0]
+    return 0 if pd.isna(median) else math.floor(median)
+
+
+def at_stake(listed: Table, worth: float) -> ir.Table:
+    """Return a list with `value_at_stake` after the customer: `worth` times `first_amount`, NULL where that is NaN.
+
+    `worth` is what equally silent customers still brought: `value_after` a silence as long as the list's median. All
+    in the list have the same, so that the order of their first purchases is that of what is at stake.
+    """
+    listed = as_table(listed)
+    stake = ibis.null("float64") if math.isnan(worth) else listed["first_amount"] * worth
+    staked = listed.mutate(value_at_stake=stake).relocate("value_at_stake", after="customer_id")
+    return staked.order_by(ibis.desc("first_amount"), ibis.asc("customer_id"))  # a cached table may have lost its order
+
+
+def slipping_away(bought: Table, *, as_of: dt.date, after: int, dormant_after: int) -> ir.Table:
+    """Return who bought once, has waited longer than those who come back usually do, and is not dormant yet.
 
     Parameters
     ----------
@@ -87,20 +109,18 @@ def slipping_away(bought: Table, *, as_of: dt.date, after: int, dormant_after: i
         Days of silence past which a first-time buyer is late (see `usual_wait`).
     dormant_after
         Days of silence past which a customer is dormant.
-    worth
-        What such a customer still brings, as a multiple of the first purchase (see `value_after`).
 
     Returns
     -------
     ibis.Table
-        The largest first purchase first: `customer_id`, `value_at_stake` (`worth` times the first purchase; NULL where
-        that is not known), `first_amount`, `first_purchase`, `silence` and `days_left` until they are dormant.
+        The largest first purchase first: `customer_id`, `first_amount`, `first_purchase`, `silence` (days since then)
+        and `days_left` until they are dormant.
     """
     table = as_table(bought)
     table = table.filter((table["number"] == 1) & table["next_date"].isnull())
     table = table.mutate(silence=ibis.literal(as_of).delta(table["date"], unit="day"))
     late = table.filter((table["silence"] > after) & (table["silence"] <= dormant_after))
-    return _at_stake(late, worth, silence="silence", days_left=dormant_after - late["silence"])
+    return _ranked(late, days_left=dormant_after - late["silence"])
 
 
 def experiences(
@@ -138,16 +158,19 @@ def experiences(
     ibis.Table
         One row per customer: `customer_id`, `date`, `amount` and `value` of the first purchase, `next_date`, and of
         these what the tables tell: `late` (a line of the first purchase came after the promised date, or has not come
-        although that has passed), `discount` (all lines with a list price together), both NULL where the lines do not
-        tell; `complaint` (from the day of the first purchase on and not after the second one).
+        although that has passed; NULL for all where the log has no date of a delivery), `discount` (all lines with a
+        list price together), both NULL where the lines do not tell; `complaint` (from the day of the first purchase on
+        and not after the second one).
     """
     bought = as_table(bought)
     first = bought.filter(bought["number"] == 1).drop("number")
     lines = as_table(transactions)
     told = {}
     if {"promised", "delivered"} <= set(lines.columns):
-        overdue = lines["promised"] < ibis.literal(as_of)
-        told["late"] = ibis.coalesce(lines["delivered"] > lines["promised"], overdue.nullif(False))
+        # Where deliveries are never recorded, one that is not recorded does not mean that it has not come.
+        recorded = lines["delivered"].count().execute() > 0
+        overdue = (lines["promised"] < ibis.literal(as_of)).nullif(False) if recorded else ibis.null("boolean")
+        told["late"] = ibis.coalesce(lines["delivered"] > lines["promised"], overdue)
     if "list_amount" in lines.columns:
         told["priced"] = lines["list_amount"].notnull().ifelse(lines["amount"], None)
         told["list_amount"] = lines["list_amount"]
@@ -193,8 +216,8 @@ def experience_groups(experienced: Table, *, as_of: dt.date, within_days: int, c
     Unanswerable
         Nobody first bought early enough.
     """
-    if not 0 <= complaint_days < within_days:
-        raise ValueError(f"complaint_days must be below within_days, not {complaint_days} and {within_days}")
+    if complaint_days < 0:
+        raise ValueError(f"complaint_days must be at least 0, not {complaint_days}")
     table = as_table(experienced)
     table = table.filter(_observed(table, as_of, within_days))
     wait = table["next_date"].delta(table["date"], unit="day")
@@ -225,19 +248,34 @@ def effect(groups: pd.DataFrame, experience: str) -> Difference:
     Raises
     ------
     Unanswerable
-        All of those of whom it is known had the experience, or nobody.
+        All of those of whom it is known had the experience, or nobody; nobody without it is alike; of those among whom
+        complaints are compared nobody came back, as when the days to come back are not more than those to complain.
     """
+    others = [name for name in ALIKE[experience] if name in groups.columns]
     looked_at = groups[~groups["early"].astype(bool)] if experience == "complaint" else groups
     counted = looked_at[looked_at[experience].notna()].groupby(experience)["customers"].sum()
+    if counted.empty:
+        raise Unanswerable(f"Nothing in the data tells which first purchases had a {NAMED[experience]}.")
     if len(counted) < 2:
         raise Unanswerable(
             f"Of the {counted.sum():,} first purchases to be compared {'all' if counted.index.any() else 'none'}"
-            f" had the experience '{experience}', so there is nothing to compare with."
+            f" had a {NAMED[experience]}, so there is nothing to compare with."
         )
-    return difference(looked_at, experience, *(name for name in ALIKE[experience] if name in groups.columns))
+    if experience == "complaint" and not looked_at["returned"].any():
+        raise Unanswerable(
+            "Nobody who had not come back by the end of the days in which a complaint is put down to the first purchase"
+            " came back in time, so complaints cannot be compared."
+        )
+    found = difference(looked_at, experience, *others)
+    if math.isnan(found.adjusted):
+        raise Unanswerable(
+            f"None of the {found.customers_with:,} first purchases with a {NAMED[experience]} has one without it that"
+            f" is alike in {' and '.join(NAMED[name] for name in others)}, so there is nothing to compare with."
+        )
+    return found
 
 
-def to_make_up(experienced: Table, *, as_of: dt.date, recent_days: int, worth: float) -> ir.Table:
+def to_make_up(experienced: Table, *, as_of: dt.date, recent_days: int) -> ir.Table:
     """Return recent first-time buyers with a late delivery or a complaint, who have not bought again.
 
     Parameters
@@ -248,33 +286,32 @@ def to_make_up(experienced: Table, *, as_of: dt.date, recent_days: int, worth: f
         The date of the analysis.
     recent_days
         Days before the as-of date in which they bought.
-    worth
-        What follows a first purchase, as a multiple of it (see `value_after`).
 
     Returns
     -------
     ibis.Table
-        The largest first purchase first: `customer_id`, `value_at_stake` (`worth` times the first purchase; NULL where
-        that is not known), `first_amount`, `first_purchase`, `experience` (in words).
+        The largest first purchase first: `customer_id`, `first_amount`, `first_purchase`, `silence` (days since then),
+        `experience` (in words).
     """
     table = as_table(experienced)
     late, complaint = (
         table[name].fill_null(False) if name in table.columns else ibis.literal(False) for name in ("late", "complaint")
     )
-    recent = ibis.literal(as_of).delta(table["date"], unit="day") <= recent_days
     table = table.mutate(
+        silence=ibis.literal(as_of).delta(table["date"], unit="day"),
         experience=ibis.cases(
             (late & complaint, "late delivery and complaint"), (late, "late delivery"), (complaint, "complaint")
-        )
-    ).filter(table["next_date"].isnull() & recent & (late | complaint))
-    return _at_stake(table, worth, experience="experience")
+        ),
+    )
+    recent = table.filter(table["next_date"].isnull() & (table["silence"] <= recent_days) & (late | complaint))
+    return _ranked(recent, experience="experience")
 
 
-def _observed(table: ir.Table, as_of: dt.date, within_days: int) -> ir.BooleanValue:
-    """Whether at least so many days have passed since a purchase."""
+def _observed(table: ir.Table, as_of: dt.date, within_days: int, silent_for: int = 0) -> ir.BooleanValue:
+    """Whether at least so many days have passed since a purchase, and since the silence after it."""
     if within_days < 1:
         raise ValueError(f"within_days must be at least 1 day, not {within_days}")
-    return table["date"] <= as_of - dt.timedelta(days=within_days)
+    return table["date"] <= as_of - dt.timedelta(days=silent_for + within_days)
 
 
 def _complained(first: ir.Table, cases: ir.Table, days: int, not_complaints: Sequence[str]) -> ir.BooleanValue:
@@ -287,8 +324,7 @@ def _complained(first: ir.Table, cases: ir.Table, days: int, not_complaints: Seq
     return first["customer_id"].isin(about.filter(soon & before)["case_id"])
 
 
-def _at_stake(firsts: ir.Table, worth: float, **columns: str | ir.Value) -> ir.Table:
+def _ranked(firsts: ir.Table, **columns: ir.Value | str) -> ir.Table:
     amount = firsts["amount"].cast("float64")
-    stake = ibis.null("float64") if math.isnan(worth) else amount * worth
     ranked = firsts.order_by(ibis.desc("amount"), ibis.asc("customer_id"))
-    return ranked.select("customer_id", value_at_stake=stake, first_amount=amount, first_purchase="date", **columns)
+    return ranked.select("customer_id", first_amount=amount, first_purchase="date", silence="silence", **columns)

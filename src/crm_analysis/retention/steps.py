@@ -24,7 +24,8 @@ def conversions(bought: Table, leads: Table | None = None, *, as_of: dt.date, wi
     bought
         Every purchase by the as-of date (see `customers.purchases`).
     leads
-        One row per person: `customer_id`, `prospect_from`, `target_from` (dates or NULL; see `lifecycle.leads`).
+        One row per person and day of a contact: `customer_id`, `date`, `stage` (see `lifecycle.leads`). A prospect is
+        one from the first contact on, a target from the first on that makes one.
     as_of
         The date of the analysis.
     within_days
@@ -52,9 +53,11 @@ def conversions(bought: Table, leads: Table | None = None, *, as_of: dt.date, wi
     counted = _wide(bought, steps)
     if leads is not None:
         firsts = bought.filter(number == 1).select(buyer_id="customer_id", first="date")
-        people = as_table(leads).left_join(firsts, [("customer_id", "buyer_id")])
-        met, interested = (people[name].cast("date") for name in ("prospect_from", "target_from"))
-        first = people["first"]
+        leads = as_table(leads)
+        day, is_target = leads["date"].cast("date"), leads["stage"] == "target"
+        people = leads.group_by("customer_id").aggregate(met=day.min(), interested=day.min(where=is_target))
+        people = people.left_join(firsts, [("customer_id", "buyer_id")])
+        met, interested, first = people["met"], people["interested"], people["first"]
         was_prospect, was_target = (first.isnull() | (first >= since) for since in (met, interested))
         target_from = was_target.ifelse(interested, ibis.null("date"))
         before = {
@@ -130,6 +133,32 @@ def cohorts(bought: Table, *, as_of: dt.date, cohort_months: int) -> pd.DataFram
     return frame.assign(rate=frame["returned"] / frame["customers"])
 
 
+def at_ages(aged: pd.DataFrame, oldest: int) -> pd.Series:
+    """Return which share of customers bought at each age, all ages of the same cohorts.
+
+    The cohorts are those that have been through `oldest`, or as near to it as any has. The first cohort in the data is
+    left out where there are others: it holds older customers as well, whose first purchases lie before the data.
+
+    Parameters
+    ----------
+    aged
+        The cohorts at each age (see `cohorts`).
+    oldest
+        The oldest age to be told.
+
+    Returns
+    -------
+    pandas.Series
+        `rate` by `age`, from 1 on.
+    """
+    later = aged[aged["start"] > aged["start"].min()]
+    known = later if len(later) else aged
+    oldest = min(oldest, known["age"].max())
+    been_through = known.groupby("start")["age"].transform("max") >= oldest
+    by_age = known[been_through & (known["age"] <= oldest)].groupby("age")[["customers", "returned"]].sum()
+    return (by_age["returned"] / by_age["customers"]).rename("rate")
+
+
 def year_on_year(aged: pd.DataFrame) -> Difference:
     """Return how the newest cohorts came back at age 1 beside those of the year before.
 
@@ -160,10 +189,11 @@ def year_on_year(aged: pd.DataFrame) -> Difference:
 def win_backs(
     bought: Table, *, as_of: dt.date, dormant_after: int, within_days: int, cohort_months: int
 ) -> pd.DataFrame:
-    """Return which share of those who fell dormant bought again, by when they fell dormant.
+    """Return which share of the long pauses ended with a purchase, by when the customer fell dormant.
 
-    A customer falls dormant on the day on which the last purchase is more than `dormant_after` days ago, as often as
-    that happens. Only periods that ended at least `within_days` before the as-of date are told.
+    A customer falls dormant on the day on which the last purchase is more than `dormant_after` days ago: that makes a
+    long pause, and the same customer may have several. Only periods that ended at least `within_days` before the as-of
+    date are told.
 
     Parameters
     ----------
@@ -181,9 +211,9 @@ def win_backs(
     Returns
     -------
     pandas.DataFrame
-        One row per period in which somebody fell dormant: `cohort`, `start`, `fell_dormant`, `won_back` (of them),
-        `rate`, and `low` and `high`, its 95 % interval after Wilson; `value` of what those brought in these
-        `within_days`, until they fell dormant again.
+        One row per period in which somebody fell dormant: `cohort`, `start`, `pauses` (long ones that began to be so
+        then), `ended` (of them), `rate`, and `low` and `high`, its 95 % interval after Wilson; `value` of what the
+        customers brought in these `within_days`, until they fell dormant again.
 
     Raises
     ------
@@ -202,22 +232,22 @@ def win_backs(
     spells = bought.mutate(paused=paused).mutate(after=lambda t: t["paused"].max().over(earlier))
     fell = bought.filter(pause > dormant_after)
     back = fell["next_date"].delta(fell["date"], unit="day") <= window
-    counted = fell.group_by("date").aggregate(fell_dormant=fell.count(), won_back=fell.count(where=back))
+    counted = fell.group_by("date").aggregate(pauses=fell.count(), ended=fell.count(where=back))
     brought = spells.filter(spells["date"].delta(spells["after"], unit="day") <= window)
     brought = brought.group_by(date="after").aggregate(value=exact_sum(brought["value"]).cast("float64"))
 
     frame = counted.to_pandas().merge(brought.to_pandas(), how="left", on="date").fillna({"value": 0.0})
     day = pd.to_datetime(frame["date"]) + pd.Timedelta(days=dormant_after + 1)
     frame = frame.assign(period=(day.dt.year * 12 + day.dt.month - 1) // cohort_months).sort_values("date")
-    frame = frame.groupby("period", as_index=False)[["fell_dormant", "won_back", "value"]].sum()
+    frame = frame.groupby("period", as_index=False)[["pauses", "ended", "value"]].sum()
     ends = _start_of(frame["period"] + 1, cohort_months) - pd.Timedelta(days=1)
     frame = frame[ends + pd.Timedelta(days=within_days) <= pd.Timestamp(as_of)]
     if frame.empty:
         raise Unanswerable(
             f"In no whole period that ended {within_days:,} days or more before {as_of} has a customer fallen dormant."
         )
-    frame = with_rates(_named(frame, cohort_months), "won_back", "fell_dormant")
-    return frame[["cohort", "start", "fell_dormant", "won_back", "rate", "low", "high", "value"]]
+    frame = with_rates(_named(frame, cohort_months), "ended", "pauses")
+    return frame[["cohort", "start", "pauses", "ended", "rate", "low", "high", "value"]]
 
 
 def _step(
