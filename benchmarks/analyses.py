@@ -224,7 +224,7 @@ PURCHASES = f"""
 CURVE = """
     SELECT row_number() OVER w AS r, sum(value::DECIMAL(38, 6)) OVER w AS running, count(*) OVER () AS n,
            sum(value::DECIMAL(38, 6)) OVER () AS total
-    FROM summary WINDOW w AS (ORDER BY value DESC, customer_id)"""
+    FROM summary WINDOW w AS (ORDER BY value DESC ROWS UNBOUNDED PRECEDING)"""
 STAGE = """
     CASE WHEN fin - date > 180 THEN 'lost' WHEN fin - date > 60 THEN 'dormant' WHEN number = 1 THEN 'first-time'
          WHEN number < 4 THEN 'repeat' ELSE 'loyal' END"""
@@ -331,9 +331,9 @@ CASES = (
     Case(
         "pareto: Gini coefficient",
         lambda t: pareto.gini(t["summary"]),
-        f"""
-        SELECT 2 * sum(running)::DOUBLE / (count(*) * max(total)::DOUBLE) - (count(*) + 1) / count(*) AS value
-        FROM ({CURVE})""",
+        """
+        SELECT 1 + (1 - 2 * sum((value * r)::DECIMAL(38, 6))::DOUBLE / sum(value::DECIMAL(38, 6))::DOUBLE) / count(*) AS value
+        FROM (SELECT value, row_number() OVER (ORDER BY value DESC) AS r FROM summary)""",
     ),
     Case(
         "pareto: best 1 %",
@@ -376,7 +376,7 @@ CASES = (
         FROM (SELECT *, rank() OVER (ORDER BY value_with DESC) AS rank_with,
                      rank() OVER (ORDER BY value_without DESC) AS rank_without, count(*) OVER () AS n
               FROM (SELECT customer_id, date, o.amount, usual, s.value AS value_with,
-                           s.value - coalesce(o.value, 0) AS value_without
+                           s.value - least(coalesce(o.value, 0), greatest(s.value, 0)) AS value_without
                     FROM summary s LEFT JOIN one_offs o USING (customer_id)))
         WHERE date IS NOT NULL ORDER BY value_with - value_without DESC, customer_id""",
     ),
@@ -402,12 +402,13 @@ CASES = (
     Case(
         "ranking: criteria",
         lambda t: ranking.criteria(t["listed"], customers.purchases(t["transactions"]), t["transactions"]),
-        f"""
+        """
         SELECT l.*, largest_purchase, products FROM listed l
-        LEFT JOIN (SELECT customer_id, max(amount)::DOUBLE AS largest_purchase FROM ({DAYS}) GROUP BY ALL)
-            USING (customer_id)
+        LEFT JOIN (SELECT customer_id, max(amount)::DOUBLE AS largest_purchase
+                   FROM (SELECT customer_id, sum(amount) AS amount FROM transactions SEMI JOIN listed USING (customer_id)
+                         GROUP BY customer_id, date HAVING sum(amount) >= 0) GROUP BY ALL) USING (customer_id)
         LEFT JOIN (SELECT customer_id, count(DISTINCT product_id) FILTER (amount >= 0) AS products
-                   FROM transactions GROUP BY ALL) USING (customer_id)""",
+                   FROM transactions SEMI JOIN listed USING (customer_id) GROUP BY ALL) USING (customer_id)""",
     ),
     Case(
         "ranking: by all criteria",
@@ -508,8 +509,9 @@ CASES = (
         """
         SELECT *, CASE WHEN value < 0 THEN 'loss-making' WHEN M = 5 AND quiet AND silence <= 180 THEN 'cannot lose'
                        WHEN M >= 4 AND (quiet OR R <= 2) THEN 'at risk'
-                       WHEN R >= 4 AND F >= 4 AND M >= 4 THEN 'champions' WHEN R = 3 AND M >= 4 THEN 'needs attention'
-                       WHEN R >= 4 AND M >= 4 THEN 'promising' WHEN new THEN 'new' WHEN R >= 3 AND F >= 4 THEN 'loyal'
+                       WHEN state = 'active' AND R >= 4 AND F >= 4 AND M >= 4 THEN 'champions'
+                       WHEN state = 'active' AND R >= 4 AND M >= 4 THEN 'promising' WHEN M >= 4 THEN 'needs attention'
+                       WHEN new THEN 'new' WHEN state = 'active' AND R >= 3 AND F >= 4 THEN 'loyal'
                        WHEN R >= 3 THEN 'occasional' ELSE 'hibernating' END AS segment
         FROM (SELECT *, (rank() OVER (ORDER BY last_purchase) - 1) * 5 // count(*) OVER () + 1 AS R,
                      (rank() OVER (ORDER BY purchases) - 1) * 5 // count(*) OVER () + 1 AS F,
@@ -598,9 +600,7 @@ CASES = (
     ),
     Case(
         "retention: conversions",
-        lambda t: retention.conversions(
-            t["bought"], lifecycle.leads(None, t["contacts"], as_of=AS_OF), as_of=AS_OF, within_days=365
-        ),
+        lambda t: retention.conversions(t["bought"], lifecycle.leads(t["contacts"]), as_of=AS_OF, within_days=365),
         f"""
         WITH people AS (
             SELECT met, interested, f.date AS first FROM (
@@ -644,8 +644,8 @@ CASES = (
                    max(if(pause, date, NULL)) OVER (PARTITION BY customer_id ORDER BY date
                                                     ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS after
             FROM bought)
-        SELECT date_trunc('quarter', date + 61)::TIMESTAMP AS start, sum(fell)::BIGINT AS fell_dormant,
-               sum(back)::BIGINT AS won_back, coalesce(sum(brought), 0)::DOUBLE AS value
+        SELECT date_trunc('quarter', date + 61)::TIMESTAMP AS start, sum(fell)::BIGINT AS pauses,
+               sum(back)::BIGINT AS ended, coalesce(sum(brought), 0)::DOUBLE AS value
         FROM (SELECT date, count(*) AS fell, count(*) FILTER (next_date - date <= 426) AS back FROM spells
               WHERE pause GROUP BY ALL)
         LEFT JOIN (SELECT after AS date, sum(value) AS brought FROM spells WHERE date - after <= 426 GROUP BY ALL)
@@ -665,15 +665,15 @@ CASES = (
         f"""
         SELECT (sum(value) FILTER (number > 1))::DOUBLE / (sum(b.amount) FILTER (number = 1))::DOUBLE AS value
         FROM bought b JOIN (SELECT customer_id, date AS first FROM bought
-                            WHERE number = 1 AND date <= DATE '{AS_OF}' - 365 AND coalesce(next_date - date > 30, true))
+                            WHERE number = 1 AND date <= DATE '{AS_OF}' - 395 AND coalesce(next_date - date > 30, true))
             USING (customer_id)
-        WHERE date - first <= 365""",
+        WHERE date - first <= 395""",
     ),
     Case(
         "retention: slipping away",
-        lambda t: retention.slipping_away(t["bought"], as_of=AS_OF, after=30, dormant_after=60, worth=0.5),
+        lambda t: retention.slipping_away(t["bought"], as_of=AS_OF, after=30, dormant_after=60),
         f"""
-        SELECT customer_id, amount::DOUBLE * .5 AS value_at_stake, amount::DOUBLE AS first_amount, date AS first_purchase,
+        SELECT customer_id, amount::DOUBLE AS first_amount, date AS first_purchase,
                DATE '{AS_OF}' - date AS silence, 60 - silence AS days_left
         FROM bought WHERE number = 1 AND next_date IS NULL AND DATE '{AS_OF}' - date BETWEEN 31 AND 60
         ORDER BY amount DESC, customer_id""",
@@ -704,9 +704,9 @@ CASES = (
     ),
     Case(
         "retention: to make up for",
-        lambda t: retention.to_make_up(t["experienced"], as_of=AS_OF, recent_days=180, worth=0.5),
+        lambda t: retention.to_make_up(t["experienced"], as_of=AS_OF, recent_days=180),
         f"""
-        SELECT customer_id, amount::DOUBLE * .5 AS value_at_stake, amount::DOUBLE AS first_amount, date AS first_purchase,
+        SELECT customer_id, amount::DOUBLE AS first_amount, date AS first_purchase, DATE '{AS_OF}' - date AS silence,
                CASE WHEN late AND complaint THEN 'late delivery and complaint' WHEN late THEN 'late delivery'
                     ELSE 'complaint' END AS experience
         FROM experienced WHERE next_date IS NULL AND date >= DATE '{AS_OF}' - 180 AND (late OR complaint)

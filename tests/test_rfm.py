@@ -6,7 +6,7 @@ import datetime as dt
 import statistics
 import warnings
 from collections import Counter, defaultdict
-from itertools import pairwise
+from itertools import pairwise, product
 
 import ibis
 import numpy as np
@@ -238,7 +238,7 @@ def test_clusters_are_those_that_are_there():
     sizes = clusters.sizes(found, fitted)
     assert sizes["customers"].tolist() == [60, 150, 300]
     assert sizes["value_per_customer"].tolist() == [5400, 4000, 40]
-    assert sizes["description"].tolist()[0] == "newer, more frequent, larger"
+    assert sizes["description"].tolist()[0] == "newer, more frequent, as large"
     assert sizes["silence"].to_numpy() == pytest.approx([8, 100, 700], rel=0.1)
     assert sizes["amount"].to_numpy() == pytest.approx([90, 400, 20], rel=0.1)
 
@@ -284,12 +284,13 @@ def test_descriptions_that_would_be_equal_say_their_numbers():
     ]
 
 
-@pytest.mark.parametrize("words", [0, 1, 2])
-def test_a_page_shows_whole_descriptions(words):
-    place = np.array([72.0, 47.0, 0.0])  # a silence of 1,300 days, 110 purchases
-    quartiles = np.column_stack([place + [1, 1, 1], place + [2, 2, 2]]) - words * 1.5
-    texts = clusters._described(np.array([place, place - [4, 0, 0]]), quartiles, 3_400_000.0)
-    assert all(len(text) <= page.NAMED and text.endswith(")") for text in texts)
+def test_a_page_shows_whole_descriptions():
+    place = np.array([72.0, 46.8, 0.0])  # a silence of 1,300 days, 110 purchases
+    for levels in product([0, 1, 2], repeat=3):  # below, between and above the quartiles
+        quartiles = (place - 1.5 * np.array(levels) + np.array([[1], [2]])).T
+        texts = clusters._described(np.array([place, place - [0, 0.4, 0]]), quartiles, 3_400_000.0)
+        assert [text.count("(") for text in texts] == [3, 3]
+        assert max(map(len, texts)) <= page.NAMED
 
 
 def test_clusters_that_cannot_be():

@@ -175,10 +175,10 @@ def old_customers(customers: Table, horizon_days: int = 365) -> pd.DataFrame:
     if count < ENOUGH:
         who = {0: "No customer has", 1: "Only 1 customer has"}.get(count, f"Only {count:,} customers have")
         raise Unanswerable(f"{who} been known for {horizon_days} days; {ENOUGH} are needed to judge others by them.")
-    step = -(-count // ROWS)
-    if step > 1:
+    if count > ROWS:
         placed = old.mutate(place=ibis.row_number().over(order_by="customer_id"))
-        old = placed.filter(placed["place"] % step == 0).drop("place")
+        place = placed["place"]
+        old = placed.filter(place * ROWS // count < (place + 1) * ROWS // count).drop("place")
     found = _dated(old.order_by(ibis.desc("first_purchase"), "customer_id").to_pandas())
     if found["first_purchase"].max() - found["first_purchase"].min() < pd.Timedelta(weeks=4):
         raise Unanswerable(
@@ -189,7 +189,7 @@ def old_customers(customers: Table, horizon_days: int = 365) -> pd.DataFrame:
 
 
 def new_customers(customers: Table, horizon_days: int = 365) -> pd.DataFrame:
-    """Return those whose first days are over, but not their first year; of more than 20,000 who have brought most."""
+    """Return those known for less than a year, their first days over; of more than 20,000 who have brought most."""
     table = as_table(customers)
     new = table.filter(table["age"] < horizon_days)
     return _dated(new.order_by(ibis.desc("so_far"), "customer_id").limit(ROWS).to_pandas())
@@ -221,10 +221,10 @@ def learn(old: pd.DataFrame) -> Judgement:
 def judge(judgement: Judgement, new: pd.DataFrame, *, early_days: int = 60, horizon_days: int = 365) -> pd.DataFrame:
     """Return what new customers will have brought by the end of their first year.
 
-    What a customer has brought is known. What is still to come is what the neighbours, the old customers whose first
-    days were most alike, brought from the same age on: their mean, and 10 % and 90 % quantiles. Near means near in
-    the features of `first_days`, money and counts as logarithms, each standardised over the old customers. Of equally
-    near ones those who joined last count.
+    What a customer has brought is known, up to the end of the as-of date. What is still to come is what the neighbours,
+    the old customers whose first days were most alike, brought at later ages: their mean, and 10 % and 90 % quantiles.
+    Near means near in the features of `first_days`, money and counts as logarithms, each standardised over the old
+    customers. Of equally near ones those who joined last count.
 
     Returns
     -------
@@ -233,8 +233,8 @@ def judge(judgement: Judgement, new: pd.DataFrame, *, early_days: int = 60, hori
         `still_expected` and `first_purchase`.
     """
     edges = _edges(early_days, horizon_days)
-    ages = new["age"].to_numpy(float)[:, None]
-    ahead = np.clip((edges[1:] - ages) / np.diff(edges), 0, 1)  # share of each part that is still to come
+    known = new["age"].to_numpy(float)[:, None] + 1  # days, as the first is at age 0
+    ahead = np.clip((edges[1:] - known) / np.diff(edges), 0, 1)  # share of each part that is still to come
     nearest = _nearest(judgement.old, new, judgement.neighbours, judgement.attributes)
     rest = np.zeros(nearest.shape)
     for part, later in enumerate(_later(judgement.old).T):
@@ -265,7 +265,7 @@ def validate(old: pd.DataFrame, *, early_days: int = 60, horizon_days: int = 365
     in_time = over.sum() >= ENOUGH
     even = old["customer_id"].rank(method="first") % 2 == 0
     known, asked = (old[over], old[old["first_purchase"] >= cut]) if in_time else (old[even], old[~even])
-    then = asked.assign(age=early_days, so_far=asked["early"])
+    then = asked.assign(age=early_days - 1, so_far=asked["early"])
     judged = judge(learn(known), then, early_days=early_days, horizon_days=horizon_days)
     held = judged[["customer_id", "expected", "low", "high"]].assign(
         actual=asked["so_far"],
@@ -329,7 +329,7 @@ def _with_products(
     found: ir.Table, lines: ir.Table, first: ir.Table, products: Table | None, early_days: int
 ) -> ir.Table:
     """Add how many distinct products, and categories where these are known, a customer bought in the first days."""
-    bought = lines.filter(lines["amount"] >= 0).select("customer_id", "date", "product_id").distinct()
+    bought = lines.filter(lines["amount"] >= 0).select("customer_id", "date", "product_id")
     bought = bought.inner_join(first, bought["customer_id"] == first["buyer"])
     day = bought["date"].delta(bought["first_purchase"], unit="day")
     bought = bought.filter((day >= 0) & (day < early_days))

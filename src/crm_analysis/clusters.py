@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 
 import ibis
 import ibis.expr.types as ir
@@ -18,11 +17,11 @@ CELL = ["silence_step", "purchases_step", "amount_step"]
 LEAST = 0.01  # of the mean amount of a purchase: less counts as this, because nothing has no logarithm
 FEWEST, MOST = 3, 8  # clusters: two tell only who buys much from who buys little, nine are too many for a reader
 
-# How a centre is called that lies below, between and above the quartiles of all customers.
+# How a centre's purchases are called that lie below, between and above the quartiles of all customers.
 WORDS = (
-    ("lately", "some time ago", "long ago"),
-    ("rarely", "now and then", "often"),
-    ("for little", "for middling amounts", "for much"),
+    ("newer", "as recent", "older"),
+    ("rarer", "as frequent", "more frequent"),
+    ("smaller", "as large", "larger"),
 )
 
 
@@ -35,8 +34,9 @@ class Clusters:
     criterion
         `clusters` (their number, from 2), `silhouette` (see `fit`) and `picked`.
     centres
-        One row per cluster, the most valuable customers first: `cluster` (1, 2, …), `description` (in words, unique)
-        and, typical of it, `silence` (days), `purchases` and `amount` (of a purchase).
+        One row per cluster, the most valuable customers first: `cluster` (1, 2, …), `description` (unique: what its
+        purchases are, compared with those of the middle half of all customers) and, typical of it, `silence` (days),
+        `purchases` and `amount` (of a purchase).
     mean_amount
         The mean amount of a purchase, which the scale of amounts is made with.
     places, scale
@@ -129,12 +129,10 @@ def fit(habits: Table, count: int = 0) -> Clusters:
 def assign(habits: Table, clusters: Clusters) -> ir.Table:
     """Return the customers with the `cluster` whose centre is nearest, the first of equally near ones."""
     table = _celled(as_table(habits), clusters.mean_amount)
-    far = [
-        sum(
-            ((table[name] - float(x)) / float(sd)) ** 2 for name, x, sd in zip(CELL, place, clusters.scale, strict=True)
-        )
-        for place in clusters.places
-    ]
+    far = []
+    for place in clusters.places:
+        apart = [(table[name] - float(x)) / float(sd) for name, x, sd in zip(CELL, place, clusters.scale, strict=True)]
+        far.append(sum(steps * steps for steps in apart))  # a power would take several times as long
     measured = table.mutate(**{f"far_{i}": distance for i, distance in enumerate(far)})
     distances = [measured[f"far_{i}"] for i in range(len(far))]
     nearest = ibis.least(*distances)
@@ -168,7 +166,7 @@ def _celled(table: ir.Table, mean_amount: float) -> ir.Table:
     """Give each customer the cell: whole steps of the logarithms."""
     amount = table["total_amount"] / table["purchases"] / (mean_amount or 1)
     measures = (table["silence"].cast("float64") + 1, table["purchases"].cast("float64"), ibis.greatest(amount, LEAST))
-    steps = [(measure.ln() / STEP + 0.5).floor().cast("int64") for measure in measures]
+    steps = [(measure.ln() / STEP + 0.5).floor().cast("float64") for measure in measures]
     return table.mutate(**dict(zip(CELL, steps, strict=True)))
 
 
@@ -193,17 +191,18 @@ def _quartiles(steps: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _described(places: np.ndarray, quartiles: np.ndarray, mean_amount: float) -> list[str]:
-    """Say in words how each centre differs from all customers, and in numbers too where the words are the same."""
+    """Say how each centre differs from the middle half of all customers, with numbers where the words are the same."""
     level = 1 + (places > quartiles[:, 1]).astype(int) - (places < quartiles[:, 0])
-    texts = []
-    for place, levels in zip(places, level, strict=True):
-        words = [names[i] for names, i in zip(WORDS, levels, strict=True)]
-        if place[1] * STEP < 0.05:
-            words[1] = "once"
-        texts.append(f"bought {words[0]}, {words[1]}, {words[2]}")
-    for digits, i in product(range(1, 17), range(len(texts))):
-        if texts.count(texts[i]) > 1:
-            measures = np.exp(places[i] * STEP) * [1, 1, mean_amount] - [1, 0, 0]
-            days, times, amount = (f"{float(f'{measure:.{digits}g}'):,.12g}" for measure in measures)
-            texts[i] += f" ({days} days ago, {times} times, {amount} each)"
+    words = [[names[i] for names, i in zip(WORDS, levels, strict=True)] for levels in level]
+    measures = np.exp(places * STEP) * [1, 1, mean_amount] - [1, 0, 0]  # days, purchases, amount
+    for digits in range(2, 13):
+        texts = [
+            ", ".join(
+                f"{word} ({float(f'{measure:.{digits}g}'):,.12g})" if words.count(said) > 1 else word
+                for word, measure in zip(said, measured, strict=True)
+            )
+            for said, measured in zip(words, measures, strict=True)
+        ]
+        if len(set(texts)) == len(texts):
+            break
     return texts

@@ -92,14 +92,14 @@ def gini(customers: Table) -> float:
 
     It exceeds 1 where losses are large. Raises `Unanswerable` if the total is not above 0.
     """
-    ranked = _ranked(customers)
+    table = as_table(customers)
+    ranked = table.select("value", rank=ibis.row_number().over(order_by=ibis.desc("value")) + 1)
+    value, rank = ranked["value"], ranked["rank"]
     found = ranked.aggregate(
-        count=ranked.count(),
-        total=ranked["total"].max().cast("float64"),
-        area=exact_sum(ranked["running"]).cast("float64"),
+        count=ranked.count(), total=exact_sum(value).cast("float64"), by_rank=exact_sum(value * rank).cast("float64")
     )
-    count, total, area = found.to_pandas().iloc[0]
-    return float(2 * area / (count * total_value(total)) - (count + 1) / count)
+    count, total, by_rank = found.to_pandas().iloc[0]
+    return float(1 + (1 - 2 * by_rank / total_value(total)) / count)
 
 
 def best(customers: Table, share: float, by: str | None = None) -> ir.Table:
@@ -239,8 +239,7 @@ def reranked(left_out: Table, share: float) -> ir.Table:
 def _ranked(customers: Table) -> ir.Table:
     """Rank customers by value, best first, with the running sum; the order of equals changes none of the sums."""
     table = as_table(customers)
-    best_first = [ibis.desc("value"), ibis.asc("customer_id")]
-    everyone = ibis.window()
+    best_first, everyone = ibis.desc("value"), ibis.window()
     return table.select(
         rank=ibis.row_number().over(order_by=best_first) + 1,
         running=exact_sum(table["value"]).over(ibis.cumulative_window(order_by=best_first)),

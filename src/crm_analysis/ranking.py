@@ -12,7 +12,7 @@ import pandas as pd
 
 from crm_analysis.customers import Table, as_table, exact_sum, transaction_lines
 from crm_analysis.errors import Unanswerable
-from crm_analysis.pareto import among_best, best
+from crm_analysis.pareto import ROUNDING, among_best, best
 
 # What customers are compared by; the last purchase, the basic criterion, also decides between equal scores.
 CRITERIA = ("last_purchase", "purchases", "purchased", "largest_purchase", "products")
@@ -174,10 +174,11 @@ def composite(customers: Table, weights: Mapping[str, float], share: float) -> i
     ranked = scored.mutate(
         rank=ibis.rank().over(order_by=[ibis.desc("score"), ibis.desc("last_purchase")]) + 1,
         value_rank=ibis.rank().over(order_by=ibis.desc("value")) + 1,
-        key_by_value=among_best(scored, scored["value"], share),
+        _best=scored.count().over(ibis.window()) * share - ROUNDING,
     )
-    ranked = ranked.mutate(key=among_best(ranked, -ranked["rank"], share))
-    return ranked.order_by("rank", "customer_id")
+    keys = {"key_by_value": "value_rank", "key": "rank"}
+    ranked = ranked.mutate(**{key: ranked[rank] - 1 < ranked["_best"] for key, rank in keys.items()})
+    return ranked.drop("_best").order_by("rank", "customer_id")
 
 
 def movers(ranked: Table, count: int) -> pd.DataFrame:

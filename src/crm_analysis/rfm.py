@@ -31,12 +31,12 @@ SEGMENTS = {
         "M 5, out of rhythm, not lost yet", "Call in person, ask what has changed and win them back."
     ),
     "at risk": Segment("M 4 or 5, out of rhythm or R 1 or 2", "Write with a reason to come back; call the first ones."),
-    "champions": Segment("R, F and M 4 or 5", "Thank them, keep them close, ask for recommendations."),
-    "needs attention": Segment("R 3, M 4 or 5", "Remind them with an offer that fits what they bought."),
-    "promising": Segment("R and M 4 or 5, F up to 3", "Give them a reason for the next purchase soon."),
+    "champions": Segment("active, R, F and M 4 or 5", "Thank them, keep them close, ask for recommendations."),
+    "promising": Segment("active, R and M 4 or 5, F up to 3", "Give them a reason for the next purchase soon."),
+    "needs attention": Segment("others with M 4 or 5", "Remind them with an offer that fits what they bought."),
     "new": Segment("first purchase within the dormant limit", "Welcome them and help with what they bought."),
-    "loyal": Segment("R from 3, F 4 or 5, M up to 3", "Show them what else there is."),
-    "occasional": Segment("R from 3, F and M up to 3", "Keep in touch at little cost."),
+    "loyal": Segment("active, R from 3, F 4 or 5, M up to 3", "Show them what else there is."),
+    "occasional": Segment("others with R from 3", "Keep in touch at little cost."),
     "hibernating": Segment("R 1 or 2, M up to 3", "Spend no more on them than a letter now and then."),
 }
 
@@ -118,6 +118,8 @@ def segments(habits: Table, *, lost_after: int) -> ir.Table:
     A score is 1 plus the whole fifths of all customers that are strictly lower: whose last purchase is earlier (R),
     who bought less often (F), who are worth less (M). So equals share a score, and a score may have more or less than
     a fifth of the customers. The segment is the first in `SEGMENTS` whose rule fits; `hibernating` takes the rest.
+    R is relative, and of customers who are all dormant the latest have R 5: so champions, promising and loyal ones
+    have to be `active` too.
 
     Parameters
     ----------
@@ -138,17 +140,17 @@ def segments(habits: Table, *, lost_after: int) -> ir.Table:
         return (ibis.rank().over(order_by=by) * 5 // everyone + 1).cast("int64")
 
     scored = table.mutate(R=score(table["last_purchase"]), F=score(table["purchases"]), M=score(table["value"]))
-    r, f, m = scored["R"], scored["F"], scored["M"]
+    r, f, m, active = scored["R"], scored["F"], scored["M"], scored["state"] == "active"
     return scored.mutate(
         segment=ibis.cases(
             (scored["value"] < 0, "loss-making"),
             ((m == 5) & scored["quiet"] & (scored["silence"] <= lost_after), "cannot lose"),
             ((m >= 4) & (scored["quiet"] | (r <= 2)), "at risk"),
-            ((r >= 4) & (f >= 4) & (m >= 4), "champions"),
-            ((r == 3) & (m >= 4), "needs attention"),
-            ((r >= 4) & (m >= 4), "promising"),
+            (active & (r >= 4) & (f >= 4) & (m >= 4), "champions"),
+            (active & (r >= 4) & (m >= 4), "promising"),
+            (m >= 4, "needs attention"),
             (scored["new"], "new"),
-            ((r >= 3) & (f >= 4), "loyal"),
+            (active & (r >= 3) & (f >= 4), "loyal"),
             (r >= 3, "occasional"),
             else_="hibernating",
         )
