@@ -401,12 +401,10 @@ CASES = (
     ),
     Case(
         "ranking: criteria",
-        lambda t: ranking.criteria(t["listed"], customers.purchases(t["transactions"]), t["transactions"]),
+        lambda t: ranking.criteria(t["listed"], t["bought"], t["transactions"]),
         """
         SELECT l.*, largest_purchase, products FROM listed l
-        LEFT JOIN (SELECT customer_id, max(amount)::DOUBLE AS largest_purchase
-                   FROM (SELECT customer_id, sum(amount) AS amount FROM transactions SEMI JOIN listed USING (customer_id)
-                         GROUP BY customer_id, date HAVING sum(amount) >= 0) GROUP BY ALL) USING (customer_id)
+        LEFT JOIN (SELECT customer_id, max(amount)::DOUBLE AS largest_purchase FROM bought GROUP BY ALL) USING (customer_id)
         LEFT JOIN (SELECT customer_id, count(DISTINCT product_id) FILTER (amount >= 0) AS products
                    FROM transactions SEMI JOIN listed USING (customer_id) GROUP BY ALL) USING (customer_id)""",
     ),
@@ -587,7 +585,9 @@ CASES = (
     ),
     Case(
         "lifecycle: moves of the last year, for the forecast",
-        lambda t: moves_between(placed_in_states(t["staged"].filter(t["staged"]["date"] >= ENDS[-13]), 365.25 / 12), GONE),
+        lambda t: moves_between(
+            placed_in_states(t["staged"].filter(t["staged"]["date"] >= ENDS[-13]), 365.25 / 12), GONE
+        ),
         moves_in_sql(
             f"""
             SELECT customer_id, date, (list_position({[*lifecycle.LEADS, *lifecycle.STAGES]}, stage) - 1) * 78
@@ -600,13 +600,14 @@ CASES = (
     ),
     Case(
         "retention: conversions",
-        lambda t: retention.conversions(t["bought"], lifecycle.leads(t["contacts"]), as_of=AS_OF, within_days=365),
+        lambda t: retention.conversions(t["bought"], t["leads"], as_of=AS_OF, within_days=365),
         f"""
         WITH people AS (
             SELECT met, interested, f.date AS first FROM (
-                SELECT customer_id, min(time)::DATE AS met, (min(time) FILTER (interest >= 2))::DATE AS interested
-                FROM contacts GROUP BY ALL) LEFT JOIN (SELECT customer_id, date FROM bought WHERE number = 1) f
-                USING (customer_id)),
+                SELECT customer_id, min(date) AS met, min(date) FILTER (stage = 'target') AS interested
+                FROM leads GROUP BY ALL) LEFT JOIN (SELECT customer_id, date FROM bought WHERE number = 1) f
+                USING (customer_id)
+            WHERE met >= (SELECT min(date) FROM bought)),
         moves AS (
             SELECT 'prospect to target' AS step, met AS since, if(coalesce(first >= interested, true), interested, NULL)
                 AS reached FROM people WHERE coalesce(first >= met, true)
@@ -715,7 +716,12 @@ CASES = (
     Case(
         "analogy: first days",
         lambda t: analogy.first_days(
-            t["transactions"], t["products"].drop("unit_cost"), t["customers"], as_of=AS_OF, early_days=60, horizon_days=365
+            t["transactions"],
+            t["products"].drop("unit_cost"),
+            t["customers"],
+            as_of=AS_OF,
+            early_days=60,
+            horizon_days=365,
         ),
         FIRST_DAYS,
     ),

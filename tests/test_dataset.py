@@ -356,6 +356,17 @@ class TestWarnings:
         data = open_dataset(write_dataset(SALES, '[tables.customers]\npath = "customers.csv"'))
         assert data.warnings() == ["1 customers with transactions are not in the customers table."]
 
+    def test_strangers_in_other_tables_and_customers_without_a_purchase(self, write_dataset, tmp_path):
+        (tmp_path / "customers.csv").write_text("customer_id,status\na,customer\nb,\nc,customer\nd,target\n")
+        (tmp_path / "contacts.csv").write_text(
+            "contact_id,customer_id,time,purpose\n1,a,1997-01-02,sales\n2,x,1997-01-02,sales\n3,y,1997-01-02,sales\n"
+        )
+        tables = "".join(f'[tables.{name}]\npath = "{name}.csv"\n' for name in ("customers", "contacts"))
+        assert open_dataset(write_dataset(SALES, tables)).warnings() == [
+            "2 customers with contacts are not in the customers table.",
+            "1 people have the status of a customer, but no transaction.",
+        ]
+
 
 class TestCustomerAttributes:
     @pytest.fixture

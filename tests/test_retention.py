@@ -74,7 +74,10 @@ def cds(shop):
 
 @settings(max_examples=25, deadline=None)
 @given(logs, met, st.integers(1, 200))
-@example([("a", 10, 100)], [("a", 5, "prospect"), ("a", 20, "target")], 100)  # interested only after buying: no target
+@example(  # interested only after buying: no target
+    [("a", 10, 100), ("b", 0, 100)], [("a", 5, "prospect"), ("a", 20, "target")], 100
+)
+@example([("a", 10, 100)], [("a", 5, "prospect")], 100)  # in contact before the log begins
 @example([("a", 10, 100)], [("a", 10, "target")], 100)  # bought on the day of the first contact
 def test_conversions_agree_with_plain_python(log, met, within):
     leads = pd.DataFrame(
@@ -91,7 +94,10 @@ def test_conversions_agree_with_plain_python(log, met, within):
     lives = {who: [n for n, _ in life] for who, life in naive(log).items()}
     first = {who: life[0] for who, life in lives.items()}
     pairs = defaultdict(list)
+    begins = min(first.values(), default=999)
     for who, (since, interested) in people.items():
+        if since < begins:  # what they bought before the log begins is not known
+            continue
         is_target = interested is not None and first.get(who, 999) >= interested
         if first.get(who, 999) >= since:
             pairs["prospect to target"].append((since, interested if is_target else None))
@@ -376,7 +382,7 @@ def test_experiences_agree_with_plain_python(lines, cases, complaint_days):
             arrived = came is not None and number + came <= 210
             if arrived:
                 late.add(came > due)
-            elif number + due < 210 and recorded:
+            elif 150 <= number + due < 210 and recorded:
                 late.add(True)
         listed = [(amount, price) for _, _, amount, price, _, _ in own if price is not None]
         off = 100 * sum(a for a, _ in listed) <= 95 * sum(p for _, p in listed) if listed else None
@@ -412,10 +418,11 @@ def test_experiences_agree_with_plain_python(lines, cases, complaint_days):
 
 
 def test_where_no_delivery_is_recorded_nothing_is_late():
-    log = as_frame([("a", 0, 5), ("b", 0, 5), ("c", 0, 5)]).assign(promised=day(3), delivered=[None, None, day(3)])
+    log = as_frame([("a", 0, 5), ("b", 0, 5), ("c", 0, 5)])
+    log = log.assign(promised=[day(417), day(300), day(3)], delivered=[None, None, day(3)])
     looks = {"as_of": AS_OF, "complaint_days": 60, "discount_from": 0.05}
     found = retention.experiences(customers.purchases(log), log, **looks).to_pandas().set_index("customer_id")
-    assert found["late"].to_dict() == {"a": True, "b": True, "c": False}
+    assert found["late"].to_dict() == {"a": True, "b": None, "c": False}  # b's may have come long ago
     empty = log.assign(delivered=pd.Series(pd.NaT, log.index, dtype="datetime64[us]"))
     table = retention.experiences(customers.purchases(empty), empty, **looks)
     assert table.to_pandas()["late"].isna().all()

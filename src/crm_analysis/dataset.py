@@ -205,10 +205,21 @@ class Dataset:
                     f"Service costs of {amount} are for people without a transaction; they are in nobody's profit."
                 )
         if self.has("customers"):
-            strangers = self.customers().anti_join(self.table("customers"), "customer_id").count().execute()
-            if strangers:
-                found.append(f"{strangers:,} customers with transactions are not in the customers table.")
+            people = self.table("customers")
+            for table in ("transactions", "contacts", "cases"):
+                if self.has(table) and (
+                    strangers := self._people(table).anti_join(people, "customer_id").count().execute()
+                ):
+                    found.append(f"{strangers:,} customers with {table} are not in the customers table.")
+            if self.has("customers", "status"):
+                bought = self.connection.table("transactions")  # after the as-of date, too: a status has no date
+                idle = people.filter(people["status"] == "customer").anti_join(bought, "customer_id").count().execute()
+                if idle:
+                    found.append(f"{idle:,} people have the status of a customer, but no transaction.")
         return found
+
+    def _people(self, table: str) -> ir.Table:
+        return self.table(table).select("customer_id").distinct()
 
     def _reasons(self, table: str) -> str:
         """Say how many of a table's rows were rejected for which column, most first; without what stood there."""

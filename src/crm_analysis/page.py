@@ -204,12 +204,16 @@ def written(value: Any, unit: str = "") -> str:
         return value.isoformat()[:10]
     if unit == "share":
         return f"{value:.1%}"
-    if len(unit) == 3 and unit.isupper():
+    if _is_currency(unit):
         return f"{unit} {value:,.0f}" if abs(value) >= 1000 else f"{unit} {value:,.2f}"
     number = f"{value:,.0f}" if float(value).is_integer() and abs(value) < 2**53 else f"{value:,.3g}"
     if abs(value) >= 100:
         number = f"{value:,.0f}"
     return f"{number} {unit}".rstrip() if unit not in ("", "customers", "rows", "index") else number
+
+
+def _is_currency(unit: str) -> bool:
+    return len(unit) == 3 and unit.isupper()
 
 
 def _plain(value: Any) -> Any:
@@ -260,7 +264,9 @@ def _cells(column: pd.Series, unit: str, numeric: bool) -> builtins.list[str]:
         texts = [written(value if isinstance(value, dt.date) else _plain(value)) for value in column]
         kind = " class=d" if _is_date(column) else ""
         return [f"<td{kind}>{html.escape(_short(text))}</td>" for text in texts]
-    whole = pd.api.types.is_integer_dtype(column) or column.abs().max() >= 1000
+    known = column.dropna()
+    counted = not _is_currency(unit) and (known % 1 == 0).all()
+    whole = pd.api.types.is_integer_dtype(column) or counted or known.abs().max() >= 1000
     form = ".1%" if unit == "share" else ",.0f" if whole else ",.2f" if unit else ",.4g"
     return [f"<td class=n>{written(None) if pd.isna(value) else format(value, form)}</td>" for value in column]
 

@@ -40,13 +40,16 @@ def leads(contacts: Table, *, lead_days: int = 90) -> ir.Table:
     days = table.group_by("customer_id", date=table["time"].cast("date")).aggregate(
         wants=wants.fill_null(False).cast("int64").max()
     )
-    so_far = ibis.cumulative_window(group_by="customer_id", order_by="date")
-    then = days["date"].lead().over(ibis.window(group_by="customer_id", order_by="date"))
-    days = days.mutate(wanted=days["wants"].max().over(so_far), until=days["date"] + ibis.interval(days=lead_days))
+    contact = {"group_by": "customer_id", "order_by": "date"}
+    days = days.mutate(
+        wanted=days["wants"].max().over(ibis.cumulative_window(**contact)),
+        then=days["date"].lead().over(ibis.window(**contact)),
+        until=days["date"] + ibis.interval(days=lead_days),
+    )
     return days.select(
         "customer_id",
         "date",
-        until=ibis.least(then, days["until"]),  # NULL is passed over
+        until=ibis.least(days["then"], days["until"]),  # NULL is passed over
         stage=(days["wanted"] == 1).ifelse("target", "prospect"),
     )
 

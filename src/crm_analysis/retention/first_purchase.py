@@ -18,6 +18,7 @@ from crm_analysis.rates import Difference, difference
 # complaints, part of the harm of late deliveries would be hidden.
 ALIKE = {"late": ("discount",), "complaint": ("late", "discount"), "discount": ("late",)}
 NAMED = {"late": "late delivery", "complaint": "complaint", "discount": "discount"}
+OVERDUE = 60  # days after the promised one in which a delivery that is not recorded counts as not made
 ROUNDING = 1e-9  # of a share: a discount of 0.04999999999999993 is one of 0.05
 
 
@@ -157,10 +158,10 @@ def experiences(
     -------
     ibis.Table
         One row per customer: `customer_id`, `date`, `amount` and `value` of the first purchase, `next_date`, and of
-        these what the tables tell: `late` (a line of the first purchase came after the promised date, or has not come
-        although that has passed; NULL for all where the log has no date of a delivery), `discount` (all lines with a
-        list price together), both NULL where the lines do not tell; `complaint` (from the day of the first purchase on
-        and not after the second one).
+        these what the tables tell: `late` (a line of the first purchase came after the promised date, or is not
+        recorded to have come although that has passed in the last 60 days; NULL for all where the log has no date of a
+        delivery), `discount` (all lines with a list price together), both NULL where the lines do not tell;
+        `complaint` (from the day of the first purchase on and not after the second one).
     """
     bought = as_table(bought)
     first = bought.filter(bought["number"] == 1).drop("number")
@@ -169,7 +170,8 @@ def experiences(
     if {"promised", "delivered"} <= set(lines.columns):
         # Where deliveries are never recorded, one that is not recorded does not mean that it has not come.
         recorded = lines["delivered"].count().execute() > 0
-        overdue = (lines["promised"] < ibis.literal(as_of)).nullif(False) if recorded else ibis.null("boolean")
+        days = ibis.literal(as_of).delta(lines["promised"].cast("date"), unit="day")
+        overdue = days.between(1, OVERDUE).nullif(False) if recorded else ibis.null("boolean")
         told["late"] = ibis.coalesce(lines["delivered"] > lines["promised"], overdue)
     if "list_amount" in lines.columns:
         told["priced"] = lines["list_amount"].notnull().ifelse(lines["amount"], None)

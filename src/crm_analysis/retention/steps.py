@@ -17,7 +17,8 @@ def conversions(bought: Table, leads: Table | None = None, *, as_of: dt.date, wi
     """Return which share of those who reached a stage of a customer's life went on to the next in the time given.
 
     Only who entered the stage at least `within_days` before the as-of date is counted, so that everybody had the same
-    time. Who bought before being contacted, or before showing interest, never was a prospect, or a target.
+    time. Who bought before being contacted, or before showing interest, never was a prospect, or a target. Nor is one
+    looked at whose first contact was before the first purchase of all: what they bought then is not known.
 
     Parameters
     ----------
@@ -45,6 +46,7 @@ def conversions(bought: Table, leads: Table | None = None, *, as_of: dt.date, wi
         Nobody entered any of the stages early enough.
     """
     bought = as_table(bought)
+    bought = bought.filter(bought["number"] <= 2)
     number, date, following = bought["number"], bought["date"], bought["next_date"]
     steps = {
         f"{name} purchase": _step(number == nth, date, following, as_of, within_days)
@@ -57,6 +59,7 @@ def conversions(bought: Table, leads: Table | None = None, *, as_of: dt.date, wi
         day, is_target = leads["date"].cast("date"), leads["stage"] == "target"
         people = leads.group_by("customer_id").aggregate(met=day.min(), interested=day.min(where=is_target))
         people = people.left_join(firsts, [("customer_id", "buyer_id")])
+        people = people.cross_join(bought.aggregate(begins=date.min())).filter(lambda t: t["met"] >= t["begins"])
         met, interested, first = people["met"], people["interested"], people["first"]
         was_prospect, was_target = (first.isnull() | (first >= since) for since in (met, interested))
         target_from = was_target.ifelse(interested, ibis.null("date"))
