@@ -19,6 +19,7 @@ import datetime as dt
 import sys
 import tempfile
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -41,7 +42,8 @@ RULES = lifecycle.Rules(dormant_after=60, lost_after=180, loyal_from=4)
 ENDS = lifecycle.month_ends(START, AS_OF)
 WEIGHTS = {"last_purchase": 0.35, "purchases": 0.2, "purchased": 0.2, "largest_purchase": 0.1, "products": 0.15}
 CENTRES = ((20, 25, 40), (35, 5, 0), (45, 20, -20), (60, 8, 15), (65, 0, -10))  # silence, purchases, amount: steps
-CLUSTERS = clusters.Clusters(pd.DataFrame(), pd.DataFrame(), 100.0, np.array(CENTRES), np.array([12.0, 10.0, 11.0]))
+SCALE = (12.0, 10.0, 11.0)
+CLUSTERS = clusters.Clusters(pd.DataFrame(), pd.DataFrame(), 100.0, np.array(CENTRES), np.array(SCALE))
 
 Tables = dict[str, ir.Table]
 Result = ir.Table | pd.DataFrame | float
@@ -112,7 +114,8 @@ def simulate(engine: Backend, people: int) -> Tables:
             SELECT customer_id, if(i % 6 = 5, 'prospect', 'customer') AS status,
                    ['North', 'East', 'South', 'West'][1 + i % 4] AS region,
                    ['search', 'referral', 'fair'][1 + i % 3] AS acquired_via FROM people
-            UNION ALL SELECT 'X' || i, if(i % 3 = 0, 'target', 'prospect'), 'North', NULL FROM range({people // 5}) t(i)""",
+            UNION ALL
+            SELECT 'X' || i, if(i % 3 = 0, 'target', 'prospect'), 'North', NULL FROM range({people // 5}) t(i)""",
         "contacts": f"""
             SELECT 'K' || i AS contact_id, if(i % 2 = 0, 'X' || (i // 2 % {people // 5}), customer_id) AS customer_id,
                    TIMESTAMP '{START} 09:00' + to_days((1095 * {u(14, "i")})::INT) AS time,
@@ -221,6 +224,7 @@ DAYS = """
 PURCHASES = f"""
     SELECT *, row_number() OVER w AS number, lead(date) OVER w AS next_date
     FROM ({DAYS}) WINDOW w AS (PARTITION BY customer_id ORDER BY date)"""
+SCORE = " + ".join(f"percent_rank() OVER (ORDER BY {name}) * {weight}" for name, weight in WEIGHTS.items())
 CURVE = """
     SELECT row_number() OVER w AS r, sum(value::DECIMAL(38, 6)) OVER w AS running, count(*) OVER () AS n,
            sum(value::DECIMAL(38, 6)) OVER () AS total
@@ -257,13 +261,16 @@ def moves_in_sql(staged: str, nowhere: str) -> str:
 
 
 FAR = ", ".join(
-    f"((s - {s}) / 12) * ((s - {s}) / 12) + ((p - {p}) / 10) * ((p - {p}) / 10) + ((a - {a}) / 11) * ((a - {a}) / 11) AS d{i}"
-    for i, (s, p, a) in enumerate(CENTRES, 1)
+    " + ".join(
+        f"({name} - {x}) / {sd} * (({name} - {x}) / {sd})" for name, x, sd in zip("spa", centre, SCALE, strict=True)
+    )
+    + f" AS d{i}"
+    for i, centre in enumerate(CENTRES, 1)
 )
 PARTS = (60, 85, 111, 136, 162, 187, 212, 238, 263, 289, 314, 340, 365)
 LATER = ", ".join(
     f"coalesce((sum(v) FILTER (day >= {start} AND day < {end}))::DOUBLE, 0) AS later_{i}"
-    for i, (start, end) in enumerate(zip(PARTS, PARTS[1:], strict=False), 1)
+    for i, (start, end) in enumerate(pairwise(PARTS), 1)
 )
 FIRST_DAYS = f"""
     WITH days AS (
@@ -291,15 +298,17 @@ FIRST_DAYS = f"""
         SELECT customer_id, count(DISTINCT product_id) AS products, count(DISTINCT category) AS categories
         FROM transactions JOIN first USING (customer_id) LEFT JOIN products USING (product_id)
         WHERE amount >= 0 AND date - first_purchase BETWEEN 0 AND 59 GROUP BY ALL)
-    SELECT * EXCLUDE (gone, products, categories), coalesce(products, 0) AS products, coalesce(categories, 0) AS categories
+    SELECT * EXCLUDE (gone, products, categories),
+           coalesce(products, 0) AS products, coalesce(categories, 0) AS categories
     FROM life LEFT JOIN breadth USING (customer_id)
     LEFT JOIN (SELECT customer_id, region, acquired_via FROM customers) USING (customer_id)"""
 
 
 def tiers_in_sql(table: str) -> str:
     return f"""
-        SELECT * EXCLUDE (more, n), CASE WHEN more < n * .01 - 1e-6 THEN 'important' WHEN more < n * .2 - 1e-6 THEN 'major'
-                                         WHEN more < n * .5 - 1e-6 THEN 'ordinary' ELSE 'small' END AS tier
+        SELECT * EXCLUDE (more, n),
+               CASE WHEN more < n * .01 - 1e-6 THEN 'important' WHEN more < n * .2 - 1e-6 THEN 'major'
+                    WHEN more < n * .5 - 1e-6 THEN 'ordinary' ELSE 'small' END AS tier
         FROM (SELECT *, rank() OVER (ORDER BY value DESC) - 1 AS more, count(*) OVER () AS n FROM {table})"""
 
 
@@ -320,7 +329,8 @@ CASES = (
         lambda t: pareto.concentration(t["summary"], 0.2),
         f"""
         SELECT 0 AS customers, 0.0 AS value UNION ALL
-        SELECT r, running::DOUBLE FROM ({CURVE}) WHERE r * 1000 // n > (r - 1) * 1000 // n OR r = ceil(n * .2 - 1e-6)""",
+        SELECT r, running::DOUBLE FROM ({CURVE})
+        WHERE r * 1000 // n > (r - 1) * 1000 // n OR r = ceil(n * .2 - 1e-6)""",
     ),
     Case(
         "pareto: customers for 80 % of value",
@@ -332,7 +342,8 @@ CASES = (
         "pareto: Gini coefficient",
         lambda t: pareto.gini(t["summary"]),
         """
-        SELECT 1 + (1 - 2 * sum((value * r)::DECIMAL(38, 6))::DOUBLE / sum(value::DECIMAL(38, 6))::DOUBLE) / count(*) AS value
+        SELECT 1 + (1 - 2 * sum((value * r)::DECIMAL(38, 6))::DOUBLE / sum(value::DECIMAL(38, 6))::DOUBLE) / count(*)
+                   AS value
         FROM (SELECT value, row_number() OVER (ORDER BY value DESC) AS r FROM summary)""",
     ),
     Case(
@@ -372,7 +383,8 @@ CASES = (
         "pareto: ranks without one-off purchases",
         lambda t: pareto.reranked(pareto.without(t["summary"], t["one_offs"]), 0.2),
         """
-        SELECT * EXCLUDE n, rank_with <= ceil(n * .2 - 1e-6) AS top_with, rank_without <= ceil(n * .2 - 1e-6) AS top_without
+        SELECT * EXCLUDE n, rank_with <= ceil(n * .2 - 1e-6) AS top_with,
+               rank_without <= ceil(n * .2 - 1e-6) AS top_without
         FROM (SELECT *, rank() OVER (ORDER BY value_with DESC) AS rank_with,
                      rank() OVER (ORDER BY value_without DESC) AS rank_without, count(*) OVER () AS n
               FROM (SELECT customer_id, date, o.amount, usual, s.value AS value_with,
@@ -404,7 +416,8 @@ CASES = (
         lambda t: ranking.criteria(t["listed"], t["bought"], t["transactions"]),
         """
         SELECT l.*, largest_purchase, products FROM listed l
-        LEFT JOIN (SELECT customer_id, max(amount)::DOUBLE AS largest_purchase FROM bought GROUP BY ALL) USING (customer_id)
+        LEFT JOIN (SELECT customer_id, max(amount)::DOUBLE AS largest_purchase FROM bought GROUP BY ALL)
+            USING (customer_id)
         LEFT JOIN (SELECT customer_id, count(DISTINCT product_id) FILTER (amount >= 0) AS products
                    FROM transactions SEMI JOIN listed USING (customer_id) GROUP BY ALL) USING (customer_id)""",
     ),
@@ -415,8 +428,7 @@ CASES = (
         SELECT * EXCLUDE n, rank <= ceil(n * .2 - 1e-6) AS key, value_rank <= ceil(n * .2 - 1e-6) AS key_by_value
         FROM (SELECT *, rank() OVER (ORDER BY score DESC, last_purchase DESC) AS rank,
                      rank() OVER (ORDER BY value DESC) AS value_rank, count(*) OVER () AS n
-              FROM (SELECT *, round({" + ".join(f"percent_rank() OVER (ORDER BY {c}) * {w}" for c, w in WEIGHTS.items())}
-                                    , 9) AS score FROM measured))
+              FROM (SELECT *, round({SCORE}, 9) AS score FROM measured))
         ORDER BY rank, customer_id""",
     ),
     Case(
@@ -448,7 +460,8 @@ CASES = (
         SELECT * FROM (SELECT category, count(*) AS customers, sum(value::DECIMAL(38, 6))::DOUBLE AS value
                        FROM worth GROUP BY ALL)
         JOIN (SELECT category, count(*) AS key_customers, sum(value::DECIMAL(38, 6))::DOUBLE AS key_value,
-                     count(*) FILTER (NOT overall_key) AS only_here, count(*) FILTER (second_screening) AS second_screening
+                     count(*) FILTER (NOT overall_key) AS only_here,
+                     count(*) FILTER (second_screening) AS second_screening
               FROM in_category GROUP BY ALL) USING (category)""",
     ),
     Case(
@@ -469,20 +482,13 @@ CASES = (
     ),
     Case(
         "pyramid: changes in a year",
-        lambda t: pyramid.changes(
-            pyramid.tiers(
-                customers.summary(t["transactions"].filter(t["transactions"]["date"] <= EARLIER), as_of=EARLIER)
-            ),
-            t["tiered"],
-        ),
+        lambda t: pyramid.changes(pyramid.tiers(customers.summary(t["transactions"], as_of=EARLIER)), t["tiered"]),
         f"""
-        SELECT customer_id, n.tier AS tier_now, n.value AS value_now, coalesce(b.tier, 'not yet a customer') AS tier_before,
-               coalesce(b.value, 0) AS value_before
-        FROM tiered n LEFT JOIN (
-            {
-            tiers_in_sql(f'''(SELECT customer_id, (sum(amount) - sum(cost))::DOUBLE AS value FROM transactions
-                               WHERE date <= DATE '{EARLIER}' GROUP BY ALL)''')
-        }) b USING (customer_id)""",
+        WITH earlier AS (SELECT customer_id, (sum(amount) - sum(cost))::DOUBLE AS value FROM transactions
+                         WHERE date <= DATE '{EARLIER}' GROUP BY ALL)
+        SELECT customer_id, n.tier AS tier_now, n.value AS value_now,
+               coalesce(b.tier, 'not yet a customer') AS tier_before, coalesce(b.value, 0) AS value_before
+        FROM tiered n LEFT JOIN ({tiers_in_sql("earlier")}) b USING (customer_id)""",
     ),
     Case(
         "rfm: habits",
@@ -525,7 +531,9 @@ CASES = (
     Case(
         "rfm: grid",
         lambda t: rfm.grid(t["segmented"]),
-        'SELECT "R", "F", count(*) AS customers, sum(value::DECIMAL(38, 6))::DOUBLE AS value FROM segmented GROUP BY ALL',
+        """
+        SELECT "R", "F", count(*) AS customers, sum(value::DECIMAL(38, 6))::DOUBLE AS value
+        FROM segmented GROUP BY ALL""",
     ),
     Case(
         "rfm: cycles",
@@ -541,10 +549,9 @@ CASES = (
         lambda t: clusters.assign(t["segmented"], CLUSTERS),
         f"""
         SELECT * EXCLUDE (s, p, a, d1, d2, d3, d4, d5, near),
-               CASE WHEN d1 <= near THEN 1 WHEN d2 <= near THEN 2 WHEN d3 <= near THEN 3 WHEN d4 <= near THEN 4 ELSE 5 END
-                   AS cluster
+               CASE near WHEN d1 THEN 1 WHEN d2 THEN 2 WHEN d3 THEN 3 WHEN d4 THEN 4 ELSE 5 END AS cluster
         FROM (SELECT *, floor(ln(silence + 1) / .1 + .5) AS s, floor(ln(purchases) / .1 + .5) AS p,
-                     floor(ln(greatest(total_amount / purchases / 100, .01)) / .1 + .5) AS a, {FAR}, 
+                     floor(ln(greatest(total_amount / purchases / 100, .01)) / .1 + .5) AS a, {FAR},
                      least(d1, d2, d3, d4, d5) AS near FROM segmented)""",
     ),
     Case(
@@ -690,7 +697,8 @@ CASES = (
               AND coalesce(opened::DATE <= next_date, true))
         SELECT first.*, late, discount, customer_id IN (FROM complained) AS complaint
         FROM first JOIN (
-            SELECT customer_id, bool_or(coalesce(delivered > promised, if(promised < DATE '{AS_OF}', true, NULL))) AS late,
+            SELECT customer_id,
+                   bool_or(coalesce(delivered > promised, if(promised < DATE '{AS_OF}', true, NULL))) AS late,
                    1 - (sum(t.amount) FILTER (list_amount IS NOT NULL))::DOUBLE / nullif(sum(list_amount)::DOUBLE, 0)
                        >= .05 - 1e-9 AS discount
             FROM transactions t JOIN first USING (customer_id, date) GROUP BY ALL) USING (customer_id)""",

@@ -120,9 +120,10 @@ def cohorts(bought: Table, *, as_of: dt.date, cohort_months: int) -> pd.DataFram
     sizes = first.group_by("period").aggregate(customers=first.count()).order_by("period").to_pandas()
 
     later = bought.filter(bought["number"] > 1).inner_join(first, [("customer_id", "first_id")])
-    age, next_age = ((later[day].delta(later["first"], unit="day") - 1) // days + 1 for day in ("date", "next_date"))
+    then, next_then = (later[day].delta(later["first"], unit="day") for day in ("date", "next_date"))
+    age = (then - 1) // days + 1
     # The last of a customer's purchases at an age stands for all of them.
-    last = later.filter(next_age.isnull() | (next_age > age))
+    last = later.filter(next_then.isnull() | (next_then > age * days))
     returned = last.group_by("period", age=age).aggregate(returned=last.count()).to_pandas()
 
     ends = _start_of(sizes["period"] + 1, cohort_months) - pd.Timedelta(days=1)
