@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from crm_analysis import report
 from crm_analysis.cli import app
 from crm_analysis.errors import InputError
+from crm_analysis.page import LISTED
 
 PAGES = list(report.notebooks())
 
@@ -146,13 +147,13 @@ class TestWholeReport:
             "lifecycle": ["This needs the table 'contacts'"],
             "retention": ["the table 'contacts'", "'delivered' of the table 'transactions'", "the table 'cases'"],
         }.items():
+            reasons = lacking.pop(name)
             for part in needed:
-                (reason,) = [reason for reason in lacking.pop(name) if part in reason][:1]
+                (reason,) = [reason for reason in reasons if part in reason]
                 assert reason.endswith("which cdnow.toml does not describe.")
                 assert reason in " ".join(Tags(published / f"{name}.html").text.split())
                 assert reason in index
-                lacking[name] = []
-        assert {name for name, reasons in lacking.items() if reasons} == set()
+        assert [name for name, reasons in lacking.items() if reasons] == []
 
     def test_index_repeats_every_finding(self, published, manifest):
         text = " ".join(Tags(published / "index.html").text.split())
@@ -166,9 +167,10 @@ class TestWholeReport:
         for found in lists.values():
             assert found["action"]
             sheet = openpyxl.load_workbook(published / found["files"][0]).active
-            assert sheet.max_row == found["total"] + 1
+            rows = min(found["total"], LISTED)
+            assert sheet.max_row == rows + 1
             assert sheet.freeze_panes == "A2"
-            assert (published / found["files"][1]).read_text("utf-8-sig").count("\n") == found["total"] + 1
+            assert (published / found["files"][1]).read_text("utf-8-sig").count("\n") == rows + 1
         best = openpyxl.load_workbook(published / lists["best_customers"]["files"][0]).active
         assert [cell.value for cell in best[2]][:2] == ["07592", pytest.approx(13990.93)]
         assert best["F2"].is_date
