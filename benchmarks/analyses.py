@@ -185,12 +185,17 @@ CACHED: dict[str, Callable[[Tables], ir.Table]] = {
     "worth": lambda t: ranking.by_category(t["transactions"], t["products"].drop("unit_cost")),
     "in_category": lambda t: ranking.key_in_category(t["worth"], t["summary"], 0.2),
     "tiered": lambda t: pyramid.tiers(t["summary"]),
+    "changed": lambda t: changed(t),
     "habits": lambda t: rfm.habits(t["bought"], t["summary"], as_of=AS_OF, dormant_after=60),
     "segmented": lambda t: rfm.segments(t["habits"], lost_after=180),
     "leads": lambda t: lifecycle.leads(t["contacts"]),
     "staged": lambda t: lifecycle.stages(t["transactions"], ENDS, RULES, t["leads"]),
     "experienced": lambda t: experienced(t),
 }
+
+
+def changed(t: Tables) -> ir.Table:
+    return pyramid.changes(pyramid.tiers(customers.summary(t["transactions"], as_of=EARLIER)), t["tiered"])
 
 
 def experienced(t: Tables) -> ir.Table:
@@ -482,13 +487,20 @@ CASES = (
     ),
     Case(
         "pyramid: changes in a year",
-        lambda t: pyramid.changes(pyramid.tiers(customers.summary(t["transactions"], as_of=EARLIER)), t["tiered"]),
+        changed,
         f"""
         WITH earlier AS (SELECT customer_id, (sum(amount) - sum(cost))::DOUBLE AS value FROM transactions
                          WHERE date <= DATE '{EARLIER}' GROUP BY ALL)
         SELECT customer_id, n.tier AS tier_now, n.value AS value_now,
                coalesce(b.tier, 'not yet a customer') AS tier_before, coalesce(b.value, 0) AS value_before
         FROM tiered n LEFT JOIN ({tiers_in_sql("earlier")}) b USING (customer_id)""",
+    ),
+    Case(
+        "pyramid: moves",
+        lambda t: pyramid.moves(t["changed"]),
+        """
+        SELECT tier_before, tier_now, count(*) AS customers, sum(value_now::DECIMAL(38, 6))::DOUBLE AS value_now
+        FROM changed GROUP BY ALL""",
     ),
     Case(
         "rfm: habits",

@@ -207,9 +207,10 @@ class Dataset:
         if self.has("customers"):
             people = self.table("customers")
             for table in ("transactions", "contacts", "cases"):
-                if self.has(table) and (
-                    strangers := self._people(table).anti_join(people, "customer_id").count().execute()
-                ):
+                if not self.has(table):
+                    continue
+                known = self.table(table).select("customer_id").distinct()
+                if strangers := known.anti_join(people, "customer_id").count().execute():
                     found.append(f"{strangers:,} customers with {table} are not in the customers table.")
             if self.has("customers", "status"):
                 bought = self.connection.table("transactions")  # after the as-of date, too: a status has no date
@@ -217,9 +218,6 @@ class Dataset:
                 if idle:
                     found.append(f"{idle:,} people have the status of a customer, but no transaction.")
         return found
-
-    def _people(self, table: str) -> ir.Table:
-        return self.table(table).select("customer_id").distinct()
 
     def _reasons(self, table: str) -> str:
         """Say how many of a table's rows were rejected for which column, most first; without what stood there."""
