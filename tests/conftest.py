@@ -8,13 +8,30 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ibis
 import pytest
+from ibis.config import Config
 
 from crm_analysis.examples import write_cdnow
 from crm_analysis.examples.sample import simulate
 from crm_analysis.report import notebooks
 
 DATA = Path(__file__).parents[1] / "data"
+
+
+class Spark(Config):
+    """What Ibis reads from its Spark backend's options, which are there only with pyspark."""
+
+    treat_nan_as_null: bool = False
+
+
+ibis.options.pyspark = Spark()
+
+
+@pytest.fixture(params=["duckdb", "postgres", "pyspark"])
+def dialect(request: pytest.FixtureRequest) -> str:
+    """Return the SQL that each engine speaks, one after the other."""
+    return request.param
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ibis.config import Config
 
 from crm_analysis import analogy, charts, open_dataset
 from crm_analysis.errors import Unanswerable
@@ -340,15 +339,7 @@ def test_first_days_of_who_was_there_before_the_data_are_not_known():
         analogy.old_customers(days, 80)
 
 
-class Spark(Config):
-    """What Ibis reads from its Spark backend's options, which are there only with pyspark."""
-
-    treat_nan_as_null: bool = False
-
-
-@pytest.mark.parametrize("dialect", ["duckdb", "postgres", "pyspark"])
-def test_speaks_other_dialects(dialect, monkeypatch):
-    monkeypatch.setattr(ibis.options, "pyspark", Spark())
+def test_speaks_other_dialects(dialect):
     money = "decimal(18, 6)"
     columns = {"customer_id": "string", "date": "date", "amount": money, "list_amount": money, "product_id": "string"}
     log = ibis.table(columns | {"quantity": "float64"}, name="transactions")

@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ibis.config import Config
 
 from crm_analysis import customers, open_dataset
 from crm_analysis.errors import Unanswerable
@@ -275,15 +274,7 @@ def test_no_total_no_shares():
             customers.total_value(total)
 
 
-class Spark(Config):
-    """What Ibis reads from its Spark backend's options, which are there only with pyspark."""
-
-    treat_nan_as_null: bool = False
-
-
-@pytest.mark.parametrize("dialect", ["duckdb", "postgres", "pyspark"])
-def test_speaks_other_dialects(dialect, monkeypatch):
-    monkeypatch.setattr(ibis.options, "pyspark", Spark())
+def test_speaks_other_dialects(dialect):
     money = "decimal(18, 6)"
     log = ibis.table(
         {

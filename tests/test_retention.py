@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from ibis.config import Config
 
 from crm_analysis import charts, customers, open_dataset, retention
 from crm_analysis.errors import Unanswerable
@@ -581,14 +580,7 @@ def test_nobody_has_bought():
         retention.win_backs(table, as_of=AS_OF, dormant_after=9, within_days=60, cohort_months=1)
 
 
-class Spark(Config):
-    """What Ibis reads from its Spark backend's options, which are there only with pyspark."""
-
-    treat_nan_as_null: bool = False
-
-
 def test_speaks_other_dialects(monkeypatch):
-    monkeypatch.setattr(ibis.options, "pyspark", Spark())
     asked, run = [], ibis.Table.to_pandas
     monkeypatch.setattr(ibis.Table, "to_pandas", lambda self: asked.append(self) or run(self))
     connection = ibis.duckdb.connect()

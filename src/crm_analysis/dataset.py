@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ import ibis.expr.types as ir
 import pandas as pd
 from ibis.backends.duckdb import Backend
 
-from crm_analysis import customers, intake, sources
+from crm_analysis import customers, intake, periods, sources
 from crm_analysis.errors import InputError, Unanswerable, about
 from crm_analysis.intake import KNOWN_FROM, OPEN_TABLES, ORIGIN, SCHEMAS, TIME_COLUMNS
 from crm_analysis.settings import Settings, located, read_settings
@@ -135,6 +136,14 @@ class Dataset:
     def customers(self, as_of: dt.date | None = None) -> ir.Table:
         """Return one row per customer who has a transaction by the as-of date (see `customers.summary`)."""
         return customers.summary(*self._value_tables(as_of), as_of=self._by(as_of))
+
+    def lines(self, as_of: dt.date | None = None) -> ir.Table:
+        """Return every transaction line by the as-of date with its value (see `customers.transaction_lines`)."""
+        return customers.transaction_lines(*self._value_tables(as_of)[:2])
+
+    def by_period(self, edges: Sequence[dt.date]) -> ir.Table:
+        """Return what each customer was worth in each period (see `periods.by_period`)."""
+        return periods.by_period(self.lines(), self._value_tables()[2], edges)
 
     def names(self) -> ir.Table | None:
         """Return the customers' `customer_id` and `name`, where the customers table has names."""

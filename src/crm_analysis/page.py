@@ -16,7 +16,7 @@ import html
 import io
 import math
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -81,9 +81,26 @@ def chart(figure: Figure, alt: str) -> None:
     display(bundle, raw=True, metadata={"image/png": {"alt": alt, "width": width}})
 
 
-def table(frame: pd.DataFrame, *, units: dict[str, str] | None = None, caption: str = "") -> None:
-    """Publish a small table as evidence; `units` says how each column is written."""
-    _publish(_html_table(frame, units or {}, caption, caption or "table"), {})
+def table(
+    frame: pd.DataFrame, *, units: dict[str, str] | None = None, caption: str = "", few: pd.Series | None = None
+) -> None:
+    """Publish a small table as evidence.
+
+    Parameters
+    ----------
+    frame
+        Its rows.
+    units
+        How columns are written (see `written`).
+    caption
+        What it shows.
+    few
+        Whether a row rests on too few customers to be judged (see `rates.few`); these are marked.
+    """
+    marked = [] if few is None else few.to_list()
+    if any(marked):
+        caption = f"{caption}; * too few to judge".removeprefix("; ")
+    _publish(_html_table(frame, units or {}, caption, caption or "table", marked), {})
 
 
 def list(
@@ -94,8 +111,9 @@ def list(
     title: str,
     units: dict[str, str] | None = None,
     names: ir.Table | None = None,
+    of: str = "customers",
 ) -> None:
-    """Publish a list of customers on whom somebody is to act, in the order given.
+    """Publish a list of customers (or products, …) on whom somebody is to act, in the order given.
 
     Parameters
     ----------
@@ -112,6 +130,8 @@ def list(
         How columns are written (see `written`).
     names
         The customers' `customer_id` and `name`, to put the name beside the id.
+    of
+        What the rows are, in the plural.
     """
     if not name.isidentifier():
         raise ValueError(f"a list's name is made of letters, digits and underscores, not '{name}'")
@@ -125,7 +145,7 @@ def list(
         {"name": column, "unit": units.get(column, "date" if _is_date(frame[column]) else "")}
         for column in frame.columns
     ]
-    count = "1 customer" if total == 1 else f"{total:,} customers"
+    count = f"1 {of.removesuffix('s')}" if total == 1 else f"{total:,} {of}"
     if total > SHOWN:
         count += f"; the first {SHOWN} are shown"
     if total > LISTED:
@@ -136,7 +156,15 @@ def list(
         f"{_html_table(frame.head(SHOWN), units, label=title) if len(frame) else ''}"
         f"<!-- files of {name} --></section>"
     )
-    listed = {"name": name, "title": title, "action": action, "total": total, "columns": columns, "rows": rows}
+    listed = {
+        "name": name,
+        "title": title,
+        "action": action,
+        "of": of,
+        "total": total,
+        "columns": columns,
+        "rows": rows,
+    }
     _publish(shown, {"list": listed})
 
 
@@ -239,8 +267,13 @@ def _is_date(column: pd.Series) -> bool:
     return pd.api.types.infer_dtype(column, skipna=True) in ("date", "datetime", "datetime64")
 
 
-def _html_table(frame: pd.DataFrame, units: dict[str, str], caption: str = "", label: str = "table") -> str:
-    """Write a table whose headings carry the units, numbers aligned and with equal decimals in each column."""
+def _html_table(
+    frame: pd.DataFrame, units: dict[str, str], caption: str = "", label: str = "table", few: Sequence[bool] = ()
+) -> str:
+    """Write a table whose headings carry the units, numbers aligned and with equal decimals in each column.
+
+    Rows of few customers are grey, with a star in their first cell.
+    """
     numeric = {name for name in frame.columns if pd.api.types.is_numeric_dtype(frame[name])}
     headings = [html.escape(lists.heading(name, units.get(name, ""))) for name in frame.columns]
     heads = "".join(
@@ -250,7 +283,13 @@ def _html_table(frame: pd.DataFrame, units: dict[str, str], caption: str = "", l
     columns = [_cells(frame[name], units.get(name, ""), name in numeric) for name in frame.columns]
     if columns and frame.columns[0] not in numeric:
         columns[0] = [cell.replace("<td", '<th scope="row"', 1).replace("</td>", "</th>") for cell in columns[0]]
-    rows = "".join(f"<tr>{''.join(cells)}</tr>" for cells in zip(*columns, strict=True))
+    lines = zip(zip(*columns, strict=True), [*few] or [False] * len(frame), strict=True)
+    rows = "".join(
+        f'<tr class="few">{cells[0].replace("</t", " *</t", 1)}{"".join(cells[1:])}</tr>'
+        if small
+        else f"<tr>{''.join(cells)}</tr>"
+        for cells, small in lines
+    )
     title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(label)}">'

@@ -48,6 +48,14 @@ def tiers(customers: Table, shares: Sequence[float] = SHARES) -> ir.Table:
     return ranked.mutate(tier=tier).drop("_more", "_count")
 
 
+def labels(shares: Sequence[float] = SHARES) -> dict[str, str]:
+    """Return what each tier is called beside its nominal share, such as `important (top 1%)` and `major (next 19%)`."""
+    places = ("top", "next", "next", "last")
+    return {
+        tier: f"{tier} ({place} {100 * share:.4g}%)" for tier, place, share in zip(TIERS, places, shares, strict=True)
+    }
+
+
 def sizes(tiered: Table) -> pd.DataFrame:
     """Return how many customers each tier has and what they bring, all four tiers, best first.
 

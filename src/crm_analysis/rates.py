@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 Z = 1.959963984540054  # the normal quantile of a 95 % interval
+FEW = 30  # customers below which a group is not ranked or judged
 
 
 class Difference(NamedTuple):
@@ -65,6 +66,11 @@ def newcombe(rate_with: float, size_with: float, rate_without: float, size_witho
     down = np.hypot(rate_with - low, other_high - rate_without)
     up = np.hypot(high - rate_with, rate_without - other_low)
     return float(apart - down), float(apart + up)
+
+
+def few(customers: pd.Series, least: int = FEW) -> pd.Series:
+    """Return whether groups have too few customers to be ranked or judged."""
+    return customers < least
 
 
 def with_rates(frame: pd.DataFrame, part: str, whole: str) -> pd.DataFrame:
