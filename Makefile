@@ -12,7 +12,7 @@ test: .venv/installed data/cdnow.csv
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 lab: .venv/installed
 	$(BIN)/jupyter lab --notebook-dir=notebooks

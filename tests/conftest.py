@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 
 import ibis
 import pytest
+from filelock import FileLock
 from ibis.config import Config
 
 from crm_analysis.examples import write_cdnow
@@ -73,19 +75,27 @@ def write_dataset(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def published(cdnow: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of the whole report on CDNOW, which has transactions only, made as a scheduler makes it."""
-    return _published(cdnow, tmp_path_factory.mktemp("reports"))
+    return _published(cdnow, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def published_sample(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of the whole report on the sample company, which has every table."""
-    return _published(sample, tmp_path_factory.mktemp("reports"))
+    return _published(sample, tmp_path_factory)
 
 
-def _published(toml: Path, out: Path) -> Path:
-    command = [sys.executable, "-m", "crm_analysis", "report", str(toml), "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    names = sorted(line.split(":")[0] for line in done.stderr.splitlines())
-    assert names == sorted(notebooks()), done.stderr
-    return Path(done.stdout.strip()).parent
+def _published(toml: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a report once, although the tests run in several processes."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with FileLock(folder / f"{toml.stem}.lock"):
+        made = folder / f"{toml.stem}.txt"
+        if not made.exists():
+            command = [sys.executable, "-m", "crm_analysis", "report", str(toml), "--out", str(folder / "published")]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            names = sorted(line.split(":")[0] for line in done.stderr.splitlines())
+            assert names == sorted(notebooks()), done.stderr
+            made.write_text(done.stdout.strip(), "utf-8")
+    return Path(made.read_text("utf-8")).parent

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from crm_analysis import page
+from crm_analysis import page, rates
 from crm_analysis.errors import Unanswerable
 
 HOSTILE = '<script>alert("x")</script>'
@@ -114,6 +114,10 @@ class TestList:
         assert "25 customers; the first 10 are shown, the first 20 are in the files." in bundle["text/html"]
         assert len(bundle[page.MIME]["list"]["rows"]) == 20
 
+    def test_of_what_the_rows_are(self, shown):
+        page.list("promote", pd.DataFrame({"product_id": ["a"]}), action="Promote.", title="What?", of="products")
+        assert "1 product." in shown[0][0]["text/html"]
+
     def test_nobody(self, shown):
         page.list("calls", self.customers.head(0), action="Call.", title="Whom?")
         assert "0 customers." in shown[0][0]["text/html"]
@@ -140,6 +144,17 @@ def test_table(shown):
     assert "<td class=n>1,234</td><td class=n>10.4%</td><td class=n>0.5</td><td class=n>7</td>" in text
     assert "<caption>Tiers &amp; more</caption>" in text
     assert page.MIME not in shown[0][0]
+
+
+def test_rows_of_too_few_customers_are_marked(shown):
+    frame = pd.DataFrame({"cohort": ["2024", "2025"], "customers": [31, 29], "rate": [0.5, 1.0]})
+    page.table(frame, units={"rate": "share"}, caption="Cohorts", few=rates.few(frame["customers"]))
+    text = shown[0][0]["text/html"]
+    assert '<tr><th scope="row">2024</th>' in text
+    assert '<tr class="few"><th scope="row">2025 *</th><td class=n>29</td>' in text
+    assert "<caption>Cohorts; * too few to judge</caption>" in text
+    page.table(frame, few=rates.few(frame["customers"], least=20))
+    assert "too few" not in shown[1][0]["text/html"]
 
 
 def test_section(shown):
