@@ -189,7 +189,7 @@ CACHED: dict[str, Callable[[Tables], ir.Table]] = {
     "habits": lambda t: rfm.habits(t["bought"], t["summary"], as_of=AS_OF, dormant_after=60),
     "segmented": lambda t: rfm.segments(t["habits"], lost_after=180),
     "leads": lambda t: lifecycle.leads(t["contacts"]),
-    "staged": lambda t: lifecycle.stages(t["transactions"], ENDS, RULES, t["leads"]),
+    "staged": lambda t: lifecycle.stages(t["bought"], ENDS, RULES, t["leads"]),
     "experienced": lambda t: experienced(t),
 }
 
@@ -239,7 +239,6 @@ STAGE = """
          WHEN number < 4 THEN 'repeat' ELSE 'loyal' END"""
 MONTHS = "(SELECT unnest([" + ", ".join(f"DATE '{end}'" for end in ENDS) + "]) AS fin)"
 STAGES = f"""
-    WITH bought AS ({PURCHASES})
     SELECT customer_id, fin AS date, {STAGE} AS stage, number AS purchases, fin - date AS silence
     FROM bought JOIN {MONTHS} ON date <= fin AND coalesce(next_date, DATE '9999-12-31') > fin
     UNION ALL
@@ -568,10 +567,10 @@ CASES = (
     ),
     Case(
         "lifecycle: rules",
-        lambda t: pd.DataFrame([vars(lifecycle.rules(t["transactions"]))]),
-        f"""
-        SELECT ceil(quantile_cont(gap, .8))::INT AS dormant_after, ceil(quantile_cont(gap, .95))::INT AS lost_after
-        FROM (SELECT lead(date) OVER (PARTITION BY customer_id ORDER BY date) - date AS gap FROM ({DAYS}))""",
+        lambda t: pd.DataFrame([vars(lifecycle.rules(t["bought"]))]),
+        """
+        SELECT ceil(quantile_cont(next_date - date, .8))::INT AS dormant_after,
+               ceil(quantile_cont(next_date - date, .95))::INT AS lost_after FROM bought""",
     ),
     Case(
         "lifecycle: leads",
@@ -584,7 +583,7 @@ CASES = (
     ),
     Case(
         "lifecycle: stages at 36 ends of months",
-        lambda t: lifecycle.stages(t["transactions"], ENDS, RULES, t["leads"]),
+        lambda t: lifecycle.stages(t["bought"], ENDS, RULES, t["leads"]),
         STAGES,
     ),
     Case(

@@ -4,6 +4,7 @@ import datetime as dt
 import io
 import warnings
 from itertools import pairwise
+from types import MappingProxyType
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -164,6 +165,12 @@ class TestTierMoves:
         assert found["major", "important"] == "60"
         assert list(found.values()).count("0") == 5
 
+    def test_a_bracket_has_a_line_of_its_own(self):
+        named = self.moves.replace({"major": "major (next 19%)", "small": "small (last 50%)"})
+        ax = saved(charts.tier_moves(named, ["important", "major (next 19%)", "small (last 50%)"])).axes[0]
+        assert ticks(ax.yaxis) == ["major\n(next 19%)", "small\n(last 50%)", "not yet a customer"]
+        assert ticks(ax.xaxis) == ["important", "major\n(next 19%)", "small\n(last 50%)"]
+
     @pytest.mark.parametrize("count", range(0, 10_001, 500))
     def test_text_is_readable_on_every_shade(self, count):
         ax = charts.tier_moves(self.moves.assign(customers=[0, 10_000, 5, count])).axes[0]
@@ -171,6 +178,58 @@ class TestTierMoves:
         text = cells(ax)["small", "major"]
         assert text.get_text() == f"{count:,}"
         assert contrast(shade, text.get_color()) > 3.5
+
+
+class TestTierMigration:
+    tiers = ("important (top 1%)", "major", "ordinary", "small", "no purchase")
+
+    def frame(self, *rows):
+        return pd.DataFrame(rows, columns=["step", "tier_before", "tier_now", "customers"])
+
+    def test_each_bar_is_made_of_the_shares_of_its_tier(self):
+        rows = [("then", "major", "major", 30), ("then", "major", "no purchase", 10), ("now", "small", "small", 5)]
+        figure = saved(charts.tier_migration(self.frame(*rows, ("then", self.tiers[0], "major", 2)), self.tiers))
+        ax = figure.axes[0]
+        assert ticks(ax.yaxis) == [self.tiers[0], "major", "small"]  # best first, step by step
+        shown = {bars.get_facecolor(): bars.get_width() for bars in ax.patches if bars.get_width() == 0.75}
+        assert [bar.get_x() for bar in ax.patches if bar.get_width() == 0.25] == [0.75]
+        assert len(shown) == 1
+        assert sorted(texts(ax)) == sorted(["100%", "75%", "25%", "100%", "2", "40", "5", "then", "now"])
+        assert [text.get_text() for text in figure.legends[0].get_texts()] == list(self.tiers)
+
+    def test_a_share_without_room_is_not_written(self):
+        ax = charts.tier_migration(
+            self.frame(("s", "small", "small", 97), ("s", "small", "major", 3)), self.tiers
+        ).axes[0]
+        assert texts(ax) == ["97%", "100", "s"]
+
+    def test_a_long_heading_does_not_make_the_bars_shorter(self):
+        short, long = (
+            saved(charts.tier_migration(self.frame((step, "small", "small", 9)), self.tiers)).axes[0].get_position()
+            for step in ("s", "a long heading " * 9)
+        )
+        assert short.width == long.width
+
+    def test_nobody(self):
+        assert not saved(charts.tier_migration(self.frame(), self.tiers)).axes[0].get_yticks().size
+
+
+class TestValueChanges:
+    parts = MappingProxyType({"by_orders": "purchases", "by_amount": "amount"})
+
+    def test_gains_go_right_and_losses_left(self):
+        rows = [("rose", 70, 100, -30), ("fell", -1234, -1000, -234), ("stayed", 0, 0, 0)]
+        frame = pd.DataFrame(rows, columns=["direction", "change", *self.parts])
+        ax = saved(charts.value_changes(frame, self.parts, "Change in EUR")).axes[0]
+        bars = {(round(bar.get_y() + bar.get_height() / 2), bar.get_x(), bar.get_width()) for bar in ax.patches}
+        assert {bar for bar in bars if bar[2]} == {(0, 0, 100), (0, 0, -30), (1, 0, -1000), (1, -1000, -234)}
+        assert texts(ax) == ["+70", "−1,234", "0"]
+        assert ticks(ax.yaxis) == ["rose", "fell", "stayed"]
+        assert ax.get_xlabel() == "Change in EUR"
+
+    def test_nobody(self):
+        frame = pd.DataFrame(columns=["direction", "change", *self.parts])
+        assert not texts(saved(charts.value_changes(frame, self.parts, "Change")).axes[0])
 
 
 class TestStageAreas:
@@ -484,11 +543,220 @@ class TestValueDistribution:
         assert max(ends) < min(starts)
 
 
+class TestWaterfall:
+    steps = pd.DataFrame(
+        [("before", 100.0, True), ("customers", 40.0, False), ("margin", -25.0, False), ("now", 115.0, True)],
+        columns=["step", "amount", "total"],
+    )
+
+    def test_each_part_begins_where_the_last_one_ends(self):
+        ax = saved(charts.waterfall(self.steps, "Profit in EUR")).axes[0]
+        assert [(bar.get_x(), bar.get_width()) for bar in ax.patches] == [(0, 100), (100, 40), (140, -25), (0, 115)]
+        assert [bar.get_hatch() for bar in ax.patches] == [None, None, "///", None]
+        assert texts(ax) == ["100", "+40", "−25", "115"]
+        assert ticks(ax.yaxis) == ["before", "customers", "margin", "now"]
+        assert ax.yaxis_inverted()
+        assert ax.get_xlabel() == "Profit in EUR"
+
+    def test_a_loss_is_seen_whole(self):
+        ax = saved(charts.waterfall(self.steps.assign(amount=[-10.0, 5, -25, -30]), "Profit")).axes[0]
+        assert [(bar.get_x(), bar.get_width()) for bar in ax.patches] == [(0, -10), (-10, 5), (-5, -25), (0, -30)]
+        assert ax.get_xlim() == (-30, 0)
+
+    @pytest.mark.parametrize("rows", [0, 1, 4])
+    def test_nothing(self, rows):
+        saved(charts.waterfall(self.steps.head(rows).assign(amount=0.0), "Profit"))
+
+
+class TestMonthsCompared:
+    def test_bars_are_as_high_as_the_numbers(self):
+        months = pd.date_range("2024-11-01", periods=3, freq="MS")
+        frame = pd.DataFrame({"month": months, "before": [10.0, -2, 3], "now": [4.0, 5, -6]})
+        ax = saved(charts.months_compared(frame, "Contribution in EUR")).axes[0]
+        assert [bar.get_height() for bar in ax.patches] == [10, -2, 3, 4, 5, -6]
+        assert ticks(ax.xaxis) == ["Nov\n2024", "Dec", "Jan\n2025"]
+        assert ax.get_ylabel() == "Contribution in EUR"
+
+    @pytest.mark.parametrize("rows", [0, 1, 60])
+    def test_any_number_of_months(self, rows):
+        months = pd.date_range("2020-01-01", periods=rows, freq="MS")
+        frame = pd.DataFrame({"month": months, "before": 0.0, "now": 0.0})
+        ax = saved(charts.months_compared(frame, "Revenue")).axes[0]
+        assert len(ticks(ax.xaxis)) == min(rows, 12)
+
+
+class TestBaseFlows:
+    def test_draws_the_base_and_what_came_and_went(self):
+        frame = pd.DataFrame(
+            {
+                "period": pd.date_range("2024-01-31", periods=3, freq="ME"),
+                **{"closing": [5, 7, 4], "new": [5, 2, 0], "won back": [0, 1, 0], "lost": [0, -1, -3]},
+            }
+        )
+        figure = saved(charts.base_flows(frame))
+        upper, lower = figure.axes
+        assert upper.lines[0].get_ydata().tolist() == [5, 7, 4]
+        heights = [[bar.get_height() for bar in bars] for bars in lower.containers]
+        assert heights == [[5, 2, 0], [0, 1, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0], [0, -1, -3]]
+        assert [bar.get_y() for bar in lower.containers[1]] == [5, 2, 0]  # on top of the new
+        assert [text.get_text() for text in figure.legends[0].texts] == ["new", "won back", "lost"]
+
+
+class TestChangeTenths:
+    def test_bars_are_the_changes_the_largest_losses_on_top(self):
+        frame = pd.DataFrame({"tenth": range(1, 11), "customers": 1, "change": [-1234.4, -5, *[0] * 6, 3, 2000]})
+        ax = saved(charts.change_tenths(frame, "profit")).axes[0]
+        assert [bar.get_width() for bar in ax.patches] == frame["change"].to_list()
+        assert texts(ax) == ["−1,234", "−5", *["0"] * 6, "+3", "+2,000"]
+        assert ax.yaxis_inverted()
+        assert ticks(ax.yaxis)[0] == "largest losses  1"
+        assert ticks(ax.yaxis)[-1] == "largest gains  10"
+        low, high = ax.get_xlim()
+        assert low < -1234.4
+        assert high > 2000
+
+    def test_nothing_changed(self):
+        frame = pd.DataFrame({"tenth": range(1, 11), "customers": 0, "change": 0.0})
+        assert texts(saved(charts.change_tenths(frame, "profit")).axes[0]) == ["0"] * 10
+
+
+class TestValueByAge:
+    def test_each_cohort_is_a_line_and_the_newest_stands_out(self):
+        frame = pd.DataFrame({"cohort": ["a", "b", "a", "c"], "age": [6, 3, 3, 3], "value": [20.0, 8, 10, -4]})
+        figure = saved(charts.value_by_age(frame, "profit"))
+        ax = figure.axes[0]
+        assert {line.get_label(): line.get_xydata().tolist() for line in ax.lines} == {
+            "a": [[3, 10], [6, 20]],
+            "b": [[3, 8]],
+            "c": [[3, -4]],
+        }
+        assert [text.get_text() for text in figure.legends[0].texts] == ["c", "b", "a"]
+        assert (
+            len(
+                {
+                    line.get_color() if isinstance(line.get_color(), str) else tuple(line.get_color())
+                    for line in ax.lines
+                }
+            )
+            == 3
+        )
+        assert ax.lines[2].get_linewidth() > ax.lines[0].get_linewidth()
+        assert ax.get_ylabel() == "Profit per customer"
+
+    def test_draws_no_cohorts(self):
+        assert (
+            saved(charts.value_by_age(pd.DataFrame(columns=["cohort", "age", "value"]), "profit")).axes[0].lines[:]
+            == []
+        )
+
+
+class TestRefundsBothWays:
+    def frame(self, months, expected=0.0):
+        month = pd.date_range("2024-01-01", periods=months, freq="MS")
+        last = [0.0] * (months - 1) + [expected]
+        return pd.DataFrame(
+            {"month": month, "happened": np.arange(months) + 2.0, "orders": np.arange(months) + 1.0, "expected": last}
+        )
+
+    def test_draws_both_lines_and_what_is_still_to_come(self):
+        figure = saved(charts.refunds_both_ways(self.frame(4, 2.5), "EUR"))
+        ax = figure.axes[0]
+        assert [line.get_ydata().tolist() for line in ax.lines[:2]] == [[2, 3, 4, 5], [1, 2, 3, 4]]
+        assert ax.collections[1].get_offsets()[:, 1].tolist() == [6.5]
+        assert len(figure.legends[0].texts) == 3
+        assert ax.get_ylabel() == "Refunds, EUR"
+
+    def test_nothing_is_to_come(self):
+        figure = saved(charts.refunds_both_ways(self.frame(4), ""))
+        assert len(figure.legends[0].texts) == 2
+        assert figure.axes[0].get_ylabel() == "Refunds"
+
+
+class TestScorecard:
+    """Prices, the map of customers, what is owed and who grows."""
+
+    cells = pd.DataFrame(
+        {
+            "revenue_from": [100.0, 1000],
+            "revenue_to": [126.0, 1259],
+            "margin_from": [0.3, -0.4],
+            "margin_to": [0.35, -0.35],
+            "customers": [900, 1],
+        }
+    )
+
+    def test_a_waterfall_for_each_group(self):
+        steps = pd.DataFrame(
+            {
+                "group": ["all"] * 3 + ["some"] * 3,
+                "step": ["list price", "discounts", "profit"] * 2,
+                "share": [1, -0.3, 0.7, 1, -1.2, -0.2],
+            }
+        )
+        figure = saved(charts.price_waterfalls(steps))
+        one, other = figure.axes
+        assert ticks(one.yaxis) == ["list price", "discounts", "profit"]
+        assert texts(one) == ["100%", "−30%", "70%"]
+        assert texts(other) == ["100%", "−120%", "−20%"]
+        spans = [sorted([bar.get_x(), bar.get_x() + bar.get_width()]) for bar in other.patches]
+        assert np.ravel(spans) == pytest.approx([0, 1, -0.2, 1, -0.2, 0])
+        assert len(saved(charts.price_waterfalls(steps[:3])).axes) == 1
+
+    def test_every_cell_and_every_named_customer_is_on_the_map(self):
+        named = pd.DataFrame({"name": ["Big", ""], "revenue": [1100.0, 1200], "margin": [-0.38, -0.1]})
+        (ax,) = saved(charts.customer_map(self.cells, named, 800.0, 0.1, "EUR")).axes
+        drawn = [(bar.get_x(), bar.get_y(), bar.get_width()) for bar in ax.patches]
+        assert np.ravel(drawn) == pytest.approx([100, 0.3, 26, 1000, -0.4, 259])
+        assert contrast(ax.patches[0].get_facecolor(), "white") > contrast(ax.patches[1].get_facecolor(), "white")
+        assert ax.collections[0].get_offsets().tolist() == [[1100, -0.38], [1200, -0.1]]
+        assert {"Big", "big, not good"} <= {text.get_text() for text in ax.texts}
+        assert ax.get_xlabel() == "Revenue in EUR"
+        saved(charts.customer_map(self.cells, named.head(0), 800.0, 0.1, ""))
+
+    def test_what_is_owed_and_at_risk(self):
+        aged = pd.DataFrame({"age": ["young", "old"], "owed": [50.0, -5], "at_risk": [5.0, -4], "customers": [1, 2]})
+        (ax,) = saved(charts.overdue_ages(aged)).axes
+        assert texts(ax) == ["50, 1 customer", "−5, 2 customers"]
+        assert [bar.get_width() for bar in ax.patches] == [50, -5, 5, 0]
+
+    def test_changes_have_their_intervals(self):
+        frame = pd.DataFrame({"name": ["up", "down"], "change": [5.0, -2], "low": [1.0, -3], "high": [9.0, -1]})
+        (ax,) = saved(charts.projected_changes(frame, "Change")).axes
+        lines, dots = ax.collections
+        assert [[x for x, _ in path.tolist()] for path in lines.get_segments()] == [[1, 9], [-3, -1]]
+        assert dots.get_offsets().tolist() == [[5, 0], [-2, 1]]
+        assert ticks(ax.yaxis) == ["up", "down"]
+
+
 HOSTILE_CHARTS = {
+    "price_waterfalls": lambda: charts.price_waterfalls(
+        pd.DataFrame({"group": [HOSTILE] * 2, "step": [HOSTILE, "profit"], "share": [1.0, 1.0]})
+    ),
+    "customer_map": lambda: charts.customer_map(
+        TestScorecard.cells, pd.DataFrame({"name": [HOSTILE], "revenue": [5.0], "margin": [-9.0]}), 9.0, 0.1, HOSTILE
+    ),
+    "overdue_ages": lambda: charts.overdue_ages(
+        pd.DataFrame({"age": [HOSTILE], "owed": [0.0], "at_risk": [0.0], "customers": [0]})
+    ),
+    "projected_changes": lambda: charts.projected_changes(
+        pd.DataFrame({"name": [HOSTILE], "change": [1.0], "low": [0.0], "high": [2.0]}), HOSTILE
+    ),
+    "waterfall": lambda: charts.waterfall(
+        pd.DataFrame({"step": [HOSTILE, "x"], "amount": [5.0, 2.0], "total": [True, False]}), HOSTILE
+    ),
+    "months_compared": lambda: charts.months_compared(
+        pd.DataFrame({"month": [dt.date(2024, 1, 1)], "before": [1.0], "now": [2.0]}), HOSTILE
+    ),
     "concentration_curve": lambda: charts.concentration_curve(curve(0, 0.7, 1), 0.2, 0.28, HOSTILE),
     "pyramids": lambda: charts.pyramids(tiers().assign(tier=HOSTILE), HOSTILE),
     "tier_moves": lambda: charts.tier_moves(
         pd.DataFrame({"tier_before": ["small", HOSTILE], "tier_now": [HOSTILE, "major"], "customers": [1, 2]})
+    ),
+    "tier_migration": lambda: charts.tier_migration(
+        pd.DataFrame({"step": [HOSTILE], "tier_before": ["a"], "tier_now": [HOSTILE], "customers": [3]}), ["a", HOSTILE]
+    ),
+    "value_changes": lambda: charts.value_changes(
+        pd.DataFrame({"direction": [HOSTILE], "change": [1.0], "part": [1.0]}), {"part": HOSTILE}, HOSTILE
     ),
     "stage_areas": lambda: charts.stage_areas(
         pd.DataFrame({"date": [dt.date(2024, 1, 31)] * 2, "stage": [HOSTILE, "lost"], "customers": [1, 2]})
@@ -532,6 +800,22 @@ HOSTILE_CHARTS = {
     "judged_fifths": lambda: charts.judged_fifths(
         pd.DataFrame({"fifth": [1, 2], "expected": [5.0, 3.0], "actual": [4.0, 3.5]}), HOSTILE
     ),
+    "warning_signs": lambda: charts.warning_signs(
+        pd.DataFrame({"sign": [HOSTILE, "any"], "customers": [5, 6], "value": [7.0, -8.0]}), HOSTILE
+    ),
+    "account_load": lambda: charts.account_load(
+        pd.DataFrame({"account_manager_id": [HOSTILE], "key_customers": [5], "with_signs": [2]}), 4
+    ),
+    "base_flows": lambda: charts.base_flows(
+        pd.DataFrame({"period": [dt.date(2024, 1, 31)], "closing": [5], HOSTILE: [3], "lost": [-1]})
+    ),
+    "change_tenths": lambda: charts.change_tenths(
+        pd.DataFrame({"tenth": [1, 10], "customers": [1, 1], "change": [-5.0, 3.0]}), HOSTILE
+    ),
+    "value_by_age": lambda: charts.value_by_age(
+        pd.DataFrame({"cohort": [HOSTILE], "age": [3], "value": [4.0]}), "profit"
+    ),
+    "refunds_both_ways": lambda: charts.refunds_both_ways(TestRefundsBothWays().frame(1), HOSTILE),
     "alive_bands": lambda: charts.alive_bands(pd.DataFrame({"band": [HOSTILE], "customers": [5]})),
 }
 

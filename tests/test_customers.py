@@ -246,6 +246,27 @@ def test_value_is_profit_where_costs_are_known():
     assert customers.unassigned_service_cost(transactions, service[:2], as_of=AS_OF) == 0
 
 
+@settings(max_examples=15, deadline=None)
+@given(logs, logs, st.integers(0, 110), st.sets(st.sampled_from(["cost", "service"])))
+def test_values_are_those_of_the_summary(log, served, days, known):
+    frame, as_of = as_frame(log), START + dt.timedelta(days=days)
+    service = as_frame(served)[["customer_id", "date", "cost"]] if "service" in known else None
+    frame = frame if "cost" in known else frame.drop(columns="cost")
+    found = customers.values(frame, None, service, as_of=as_of).to_pandas().set_index("customer_id").sort_index()
+    expected = summarise(frame, None, service, as_of=as_of)
+    pd.testing.assert_frame_equal(found, expected[["value"]], check_exact=True)
+
+
+def test_values_of_the_sample_company_are_those_of_the_summary(sample):
+    data = open_dataset(sample)
+    for as_of in (None, dt.date(2024, 6, 30)):
+        found, whole = (
+            table.select("customer_id", "value").to_pandas().sort_values("customer_id", ignore_index=True)
+            for table in (data.values(as_of), data.customers(as_of))
+        )
+        pd.testing.assert_frame_equal(found, whole, check_exact=True)
+
+
 def test_nothing_after_the_as_of_date_is_read():
     log = lines(("a", "2024-01-01", 5, 1, "p", 1), ("a", "2024-03-31", 6, 1, "p", 1), ("a", "2024-04-01", 7, 1, "p", 1))
     later = lines(("a", "2024-03-31 23:59", 5), ("b", "2024-04-01 00:00", 1))
@@ -289,5 +310,10 @@ def test_speaks_other_dialects(dialect):
     )
     products = ibis.table({"product_id": "string", "unit_cost": money}, name="products")
     service = ibis.table({"customer_id": "string", "date": "date", "cost": money}, name="service_costs")
-    for expression in (customers.purchases(log), customers.summary(log, products, service, as_of=AS_OF)):
+    tables = (log, products, service)
+    for expression in (
+        customers.purchases(log),
+        customers.summary(*tables, as_of=AS_OF),
+        customers.values(*tables, as_of=AS_OF),
+    ):
         assert "SELECT" in ibis.to_sql(expression, dialect=dialect)

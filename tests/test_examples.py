@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from crm_analysis import lifecycle, open_dataset
+from crm_analysis import customers, lifecycle, open_dataset
 from crm_analysis.cli import Example, app
 from crm_analysis.errors import InputError
 from crm_analysis.examples import EXAMPLES, sample, write_complete_journey, write_sample
@@ -240,7 +240,7 @@ class TestTruth:
         assert len(alike) <= len(truth["rising_small"]) + 3
 
     def test_quiet_key_accounts(self, truth, days, profit):
-        rules = lifecycle.rules(days)
+        rules = lifecycle.rules(customers.purchases(days))
         for who in truth["quiet_key_accounts"]:
             dates = days.loc[days["customer_id"] == who, "date"]
             assert dates.diff().dt.days.max() < 25

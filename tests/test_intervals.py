@@ -17,7 +17,13 @@ from scipy import stats
 from crm_analysis.errors import Unanswerable
 from crm_analysis.lifetime import NBDFitter, ParetoNBDFitter, WeibullGammaNBDFitter, intervals
 from crm_analysis.lifetime.geometric import BetaGeoFitter
-from crm_analysis.lifetime.intervals import purchase_intervals, total_interval, total_value_interval, value_intervals
+from crm_analysis.lifetime.intervals import (
+    chance_above,
+    purchase_intervals,
+    total_interval,
+    total_value_interval,
+    value_intervals,
+)
 from crm_analysis.lifetime.process import PurchaseProcess
 
 R, ALPHA, S, BETA = 0.5533, 10.578, 0.606, 11.66  # the Pareto/NBD on CDNOW
@@ -380,6 +386,59 @@ class TestValue:
         found = value_intervals(model, Spend(q=0.9), once, WEEKS)
         assert np.isinf(found["expected"]).all()
         assert np.isfinite(found["high"]).all()
+
+
+class TestChance:
+    @pytest.mark.parametrize("factor", [1.0, 0.3])
+    def test_of_more_than_the_bounds_is_what_they_leave_out(self, model, customers, factor):
+        """Nobody else has a customer's bounds: the chance is asked of one customer after the other."""
+        rows = customers.iloc[:60]
+        found = value_intervals(model, Spend(), rows, WEEKS, 0.8, factor=factor)
+        for bound, share in (("low", 0.9), ("high", 0.1)):
+            for row in np.flatnonzero(found[bound] > 0):
+                one = rows.iloc[row : row + 1]
+                above = chance_above(model, Spend(), one, WEEKS, found[bound].iloc[row], factor=factor)
+                assert above["chance"].iloc[0] == pytest.approx(share, abs=2e-4)
+
+    def test_of_a_known_number_of_purchases_is_beta_prime(self, customers):
+        rows = customers.iloc[:200]
+        found = chance_above(Exactly(7), Spend(), rows, WEEKS, 300.0)["chance"]
+        unit = V + rows["frequency"] * rows["monetary_value"]
+        expected = stats.betaprime(P * 7, Q + P * rows["frequency"]).sf(300 / unit)
+        assert found.to_numpy() == pytest.approx(expected, abs=1e-9)
+
+    @pytest.mark.parametrize("amount", [20.0, 100.0, 400.0])
+    def test_is_that_of_what_simulated_customers_spend(self, known, amount):
+        later = simulate(4, 6000)
+        found = chance_above(known, Spend(), later, WEEKS, amount)
+        above = (later["spent"] > amount).to_numpy()
+        assert near(above.mean(), found["chance"].mean(), 6000)
+        for group in np.array_split(np.argsort(found["chance"].to_numpy()), 10):
+            assert near(above[group].mean(), found["chance"].iloc[group].mean(), 600)
+
+    def test_is_each_customers_own_in_any_order(self, model, customers):
+        rows = customers.iloc[:900].set_index(np.arange(900)[::-1])
+        factor = 0.2 + (np.arange(900) % 7) / 7
+        found = chance_above(model, Spend(), rows, WEEKS, 60.0, factor=factor)
+        assert found.index.equals(rows.index)
+        backwards = chance_above(model, Spend(), rows[::-1], WEEKS, 60.0, factor=factor[::-1])[::-1]
+        assert found["chance"].to_numpy() == pytest.approx(backwards["chance"].to_numpy(), abs=1e-12)
+        twins = chance_above(model, Spend(), pd.concat([rows, rows]), WEEKS, 60.0, factor=np.tile(factor, 2))
+        assert twins["chance"].to_numpy() == pytest.approx(np.tile(found["chance"], 2), abs=1e-12)
+
+    def test_of_losses_and_of_amounts_below_nothing(self, model, customers):
+        rows = customers.iloc[:200]
+        some = 1 - chance_above(model, Spend(), rows, WEEKS, 50.0)["chance"]
+        loss = partial(chance_above, model, Spend(), rows, WEEKS, factor=-1.0)
+        assert loss(-50.0)["chance"].to_numpy() == pytest.approx(some.to_numpy(), abs=1e-6)
+        assert (loss(0.0)["chance"] == 0).all()
+        assert (chance_above(model, Spend(), rows, WEEKS, -1.0)["chance"] == 1).all()
+        assert (chance_above(model, Spend(), rows, WEEKS, -1.0, factor=0.0)["chance"] == 1).all()
+        assert (chance_above(model, Spend(), rows, WEEKS, 0.0, factor=0.0)["chance"] == 0).all()
+        nothing = model.conditional_distribution(WEEKS, *rows[HISTORY].to_numpy().T, most=0)[0]
+        buys = chance_above(certain(model), Spend(), rows, WEEKS, 0.0)["chance"]
+        assert buys.to_numpy() == pytest.approx(1 - nothing, abs=1e-9)
+        assert chance_above(model, Spend(), rows.iloc[:0], WEEKS, 1.0)["chance"].empty
 
 
 def covered(repetitions, size=1500, ages=(52, 104), fitter=ParetoNBDFitter):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crm_analysis import lifecycle, open_dataset
+from crm_analysis import customers, lifecycle, open_dataset
 from crm_analysis.lifecycle import LEADS, Rules
 
 START = dt.date(2024, 1, 1)
@@ -59,7 +59,7 @@ def stage_of(staged) -> dict[tuple[str, dt.date], str]:
 @given(logs, talks, st.sampled_from([1, 20, 90]))
 def test_everybody_is_in_one_stage_and_none_is_lost_between_two_dates(log, talked, lead_days):
     columns = ["customer_id", "date", "amount"]
-    rows = pd.DataFrame([(who, day(n), float(amount)) for who, n, amount in log], columns=columns)
+    rows = customers.purchases(pd.DataFrame([(who, day(n), float(amount)) for who, n, amount in log], columns=columns))
     ends = lifecycle.month_ends(START, AS_OF)
     staged = lifecycle.stages(rows, ends, RULES, lifecycle.leads(contacts(talked), lead_days=lead_days))
     found = stage_of(staged)
@@ -90,7 +90,9 @@ def test_everybody_is_in_one_stage_and_none_is_lost_between_two_dates(log, talke
 def test_a_prospect_becomes_a_target_and_a_customer():
     log = pd.DataFrame({"customer_id": ["a"], "date": [dt.date(2024, 4, 10)], "amount": [5.0]})
     leads = lifecycle.leads(contacts([("a", 40, 1), ("a", 70, 3)]))
-    moves = lifecycle.transitions(lifecycle.stages(log, lifecycle.month_ends(START, AS_OF), RULES, leads))
+    moves = lifecycle.transitions(
+        lifecycle.stages(customers.purchases(log), lifecycle.month_ends(START, AS_OF), RULES, leads)
+    )
     assert list(zip(moves["stage_before"], moves["stage_now"], strict=True)) == [
         ("prospect", "target"),
         ("target", "first-time"),
@@ -103,14 +105,16 @@ def test_a_prospect_becomes_a_target_and_a_customer():
 def test_who_is_not_spoken_to_again_is_no_lead_any_more_until_the_next_contact():
     log = pd.DataFrame({"customer_id": ["x"], "date": [dt.date(2024, 1, 10)], "amount": [5.0]})
     leads = lifecycle.leads(contacts([("a", 0, 3), ("a", 150, 0)]), lead_days=60)
-    found = stage_of(lifecycle.stages(log, lifecycle.month_ends(START, AS_OF), RULES, leads))
+    found = stage_of(lifecycle.stages(customers.purchases(log), lifecycle.month_ends(START, AS_OF), RULES, leads))
     assert {end.month: stage for (who, end), stage in found.items() if who == "a"} == {
         1: "target",
         2: "target",
         5: "target",
         6: "target",
     }
-    moves = lifecycle.transitions(lifecycle.stages(log, lifecycle.month_ends(START, AS_OF), RULES, leads))
+    moves = lifecycle.transitions(
+        lifecycle.stages(customers.purchases(log), lifecycle.month_ends(START, AS_OF), RULES, leads)
+    )
     away = moves[(moves["stage_before"] == "target") & (moves["stage_now"] == "non-customer")]
     assert away["date"].dt.month.to_list() == [3, 7]
 
@@ -125,7 +129,7 @@ def test_what_is_on_record_holds_today():
     people = pd.DataFrame({"customer_id": list("abcd"), "status": ["target", "prospect", "none", None]})
     log = pd.DataFrame({"customer_id": ["b"], "date": [dt.date(2024, 4, 10)], "amount": [5.0]})
     leads = lifecycle.leads_on_record(people, AS_OF)
-    found = stage_of(lifecycle.stages(log, [dt.date(2024, 6, 30), AS_OF], RULES, leads))
+    found = stage_of(lifecycle.stages(customers.purchases(log), [dt.date(2024, 6, 30), AS_OF], RULES, leads))
     assert found == {("b", dt.date(2024, 6, 30)): "lost", ("a", AS_OF): "target", ("b", AS_OF): "lost"}
 
 
@@ -140,7 +144,7 @@ class TestSampleCompany:
         then, now = open_dataset(sample, as_of="2024-06-30"), open_dataset(sample)
         rules, day_then = Rules(70, 190, 4), [then.as_of]
         looked = [
-            lifecycle.stages(data.table("transactions"), day_then, rules, lifecycle.leads(data.table("contacts")))
+            lifecycle.stages(data.purchases(), day_then, rules, lifecycle.leads(data.table("contacts")))
             for data in (then, now)
         ]
         found, again = (stage_of(staged) for staged in looked)
@@ -150,12 +154,12 @@ class TestSampleCompany:
     def test_leads_are_those_on_record_but_for_who_has_just_declined(self, sample):
         """The record knows of a refusal at once, contacts when they have ceased for the lead days."""
         data = open_dataset(sample)
-        log, rules = data.table("transactions"), Rules(70, 190, 4)
+        bought, rules = data.purchases(), Rules(70, 190, 4)
         leads = (
             lifecycle.leads(data.table("contacts")),
             lifecycle.leads_on_record(data.table("customers"), data.as_of),
         )
-        spoken, recorded = (stage_of(lifecycle.stages(log, [data.as_of], rules, source)) for source in leads)
+        spoken, recorded = (stage_of(lifecycle.stages(bought, [data.as_of], rules, source)) for source in leads)
         spoken, recorded = ({who: s for who, s in found.items() if s in LEADS} for found in (spoken, recorded))
         status = data.table("customers").select("customer_id", "status").to_pandas().set_index("customer_id")["status"]
         assert {status[who] for who, _ in spoken.keys() - recorded.keys()} == {"none"}

@@ -75,14 +75,14 @@ def shop(cdnow):
 
 @pytest.fixture(scope="module")
 def staged(shop):
-    log = shop.table("transactions")
-    return lifecycle.stages(log, lifecycle.month_ends(*shop.period), lifecycle.rules(log)).cache()
+    bought = shop.purchases().cache()
+    return lifecycle.stages(bought, lifecycle.month_ends(*shop.period), lifecycle.rules(bought)).cache()
 
 
 def test_cdnow_rules(shop):
-    log = shop.table("transactions")
-    assert lifecycle.rules(log) == Rules(119, 283, 4)
-    assert lifecycle.rules(log, dormant_after=100) == Rules(100, 283, 4)
+    log, bought = shop.table("transactions"), shop.purchases()
+    assert lifecycle.rules(bought) == Rules(119, 283, 4)
+    assert lifecycle.rules(bought, dormant_after=100) == Rules(100, 283, 4)
     days = log.filter(log["amount"] >= 0).select("customer_id", "date").distinct().to_pandas()
     gaps = days.sort_values(["customer_id", "date"]).groupby("customer_id")["date"].diff().dt.days.dropna()
     assert np.ceil(np.quantile(gaps, [0.8, 0.95])).tolist() == [119, 283]
@@ -125,7 +125,7 @@ def test_cdnow_counts_and_moves(shop, staged):
 @settings(max_examples=25, deadline=None)
 @given(logs, looks, several_rules)
 def test_stages_agree_with_plain_python(log, dates, rules):
-    staged = lifecycle.stages(as_frame(log), dates, rules)
+    staged = lifecycle.stages(customers.purchases(as_frame(log)), dates, rules)
     expected = naive(log, dates, rules)
     assert panel(staged) == expected
     counts = lifecycle.counts(staged)
@@ -138,7 +138,7 @@ def test_stages_agree_with_plain_python(log, dates, rules):
 @settings(max_examples=25, deadline=None)
 @given(logs, looks, several_rules)
 def test_moves_agree_with_plain_python(log, dates, rules):
-    staged = lifecycle.stages(as_frame(log), dates, rules)
+    staged = lifecycle.stages(customers.purchases(as_frame(log)), dates, rules)
     stage = {key: found[0] for key, found in naive(log, dates, rules).items()}
     seen = sorted({date for _, date in stage})
     if len(seen) < 2:
@@ -183,13 +183,13 @@ def test_moves_agree_with_plain_python(log, dates, rules):
 def test_row_order_and_input_kind_and_split_lines_change_nothing(log, dates, random):
     rules = Rules(30, 60, 4)
     frame = as_frame(log)
-    expected = lifecycle.counts(lifecycle.stages(frame, dates, rules))
+    expected = lifecycle.counts(lifecycle.stages(customers.purchases(frame), dates, rules))
     shuffled = frame.sample(frac=1, random_state=random.randrange(2**32))
     who, day, amount = log[0]
     split = as_frame([*log[1:], (who, day, amount - 50), (who, day, 50)])
     tables = [shuffled, split, ibis.memtable(shuffled), ibis.duckdb.connect().create_table("t", frame)]
     for table in tables:
-        found = lifecycle.counts(lifecycle.stages(table, dates[::-1], rules))
+        found = lifecycle.counts(lifecycle.stages(customers.purchases(table), dates[::-1], rules))
         pd.testing.assert_frame_equal(found, expected, check_exact=True)
 
 
@@ -198,7 +198,7 @@ def test_a_life():
     bought = ["2024-01-31", "2024-02-10", "2024-03-01", "2024-03-02", "2024-07-31"]
     log = pd.DataFrame({"customer_id": "a", "date": pd.to_datetime(bought), "amount": 1.0})
     ends = lifecycle.month_ends(dt.date(2024, 1, 1), dt.date(2024, 7, 31))
-    staged = lifecycle.stages(log, ends, Rules(30, 90, 4))
+    staged = lifecycle.stages(customers.purchases(log), ends, Rules(30, 90, 4))
     found = panel(staged)
     assert [found["a", end][0] for end in ends] == [
         "first-time",
@@ -219,7 +219,7 @@ def test_a_life():
 )
 def test_limits_belong_to_the_earlier_stage(silence, stage):
     log = pd.DataFrame({"customer_id": ["a"], "date": [pd.Timestamp("2024-01-01")], "amount": [1.0]})
-    found = panel(lifecycle.stages(log, [START + dt.timedelta(days=silence)], Rules(30, 90, 4)))
+    found = panel(lifecycle.stages(customers.purchases(log), [START + dt.timedelta(days=silence)], Rules(30, 90, 4)))
     assert [row[0] for row in found.values()] == [stage]
 
 
@@ -227,7 +227,7 @@ def test_who_joins_and_falls_silent_within_a_step_is_counted_in_both():
     log = pd.DataFrame(
         {"customer_id": ["a", "b"], "date": pd.to_datetime(["2024-01-31", "2024-02-02"]), "amount": [1.0, 1.0]}
     )
-    staged = lifecycle.stages(log, [dt.date(2024, 1, 31), dt.date(2024, 2, 29)], Rules(10, 20, 4))
+    staged = lifecycle.stages(customers.purchases(log), [dt.date(2024, 1, 31), dt.date(2024, 2, 29)], Rules(10, 20, 4))
     flows = lifecycle.flows(lifecycle.transitions(staged))
     assert flows.drop(columns="date").to_dict("records") == [{"joined": 1, "won_back": 0, "fell_silent": 2, "lost": 2}]
 
@@ -254,12 +254,16 @@ def test_short_histories_say_so():
     log = pd.DataFrame({"customer_id": ["a"], "date": [pd.Timestamp("2024-01-10")], "amount": [1.0]})
     rules = Rules(30, 60, 4)
     with pytest.raises(Unanswerable, match="No month has ended"):
-        lifecycle.stages(log, lifecycle.month_ends(dt.date(2024, 1, 10), dt.date(2024, 1, 20)), rules)
-    one_month = lifecycle.stages(log, lifecycle.month_ends(dt.date(2024, 1, 10), dt.date(2024, 1, 31)), rules)
+        lifecycle.stages(
+            customers.purchases(log), lifecycle.month_ends(dt.date(2024, 1, 10), dt.date(2024, 1, 20)), rules
+        )
+    one_month = lifecycle.stages(
+        customers.purchases(log), lifecycle.month_ends(dt.date(2024, 1, 10), dt.date(2024, 1, 31)), rules
+    )
     assert lifecycle.counts(one_month)["customers"].to_list() == [1, 0, 0, 0, 0]
     with pytest.raises(Unanswerable, match="fewer than two"):
         lifecycle.transitions(one_month)
-    before = lifecycle.stages(log, [dt.date(2023, 12, 31)], rules)
+    before = lifecycle.stages(customers.purchases(log), [dt.date(2023, 12, 31)], rules)
     assert lifecycle.counts(before).columns.to_list() == ["date", "stage", "customers"]
     assert lifecycle.counts(before).empty
 
@@ -268,15 +272,17 @@ def test_customers_who_only_returned_goods_are_no_customers_yet():
     log = pd.DataFrame(
         {"customer_id": ["a", "b"], "date": pd.to_datetime(["2024-01-10", "2024-01-11"]), "amount": [-1.0, 0.0]}
     )
-    assert list(panel(lifecycle.stages(log, [dt.date(2024, 1, 31)], Rules(30, 60, 4)))) == [("b", dt.date(2024, 1, 31))]
+    assert list(panel(lifecycle.stages(customers.purchases(log), [dt.date(2024, 1, 31)], Rules(30, 60, 4)))) == [
+        ("b", dt.date(2024, 1, 31))
+    ]
 
 
 def test_one_time_buyers_need_given_days():
     log = pd.DataFrame({"customer_id": ["a", "b"], "date": pd.to_datetime(["2024-01-10"] * 2), "amount": [1.0, 2.0]})
     for days in ({}, {"dormant_after": 30}, {"lost_after": 30}):
         with pytest.raises(Unanswerable, match="bought on two days"):
-            lifecycle.rules(log, **days)
-    assert lifecycle.rules(log, dormant_after=30, lost_after=90) == Rules(30, 90, 4)
+            lifecycle.rules(customers.purchases(log), **days)
+    assert lifecycle.rules(customers.purchases(log), dormant_after=30, lost_after=90) == Rules(30, 90, 4)
 
 
 @pytest.mark.parametrize(
@@ -292,12 +298,14 @@ def test_one_time_buyers_need_given_days():
 def test_impossible_rules_are_refused(wrong):
     log = pd.DataFrame({"customer_id": "a", "date": pd.to_datetime(["2024-01-10", "2024-01-20"]), "amount": 1.0})
     with pytest.raises(ValueError, match=r"loyal_from|dormant"):
-        lifecycle.rules(log, **wrong)
+        lifecycle.rules(customers.purchases(log), **wrong)
 
 
 def test_to_win_back(shop):
     log, rules = shop.table("transactions"), Rules(119, 283, 4)
-    found = lifecycle.to_win_back(lifecycle.stages(log, [shop.as_of], rules), shop.customers(), rules).to_pandas()
+    found = lifecycle.to_win_back(
+        lifecycle.stages(shop.purchases(), [shop.as_of], rules), shop.customers(), rules
+    ).to_pandas()
     summary = customers.summary(log, as_of=shop.as_of).to_pandas().set_index("customer_id")
     silence = (pd.Timestamp(shop.as_of) - pd.to_datetime(summary["last_purchase"])).dt.days
     assert set(found["customer_id"]) == set(silence[silence.between(120, 283)].index)
@@ -312,7 +320,7 @@ def test_to_win_back(shop):
 def test_speaks_other_dialects(dialect):
     log = ibis.table({"customer_id": "string", "date": "date", "amount": "decimal(18, 6)"}, name="transactions")
     summary = customers.summary(log, as_of=START)
-    staged = lifecycle.stages(log, [START, dt.date(2024, 1, 31)], Rules(30, 60, 4))
+    staged = lifecycle.stages(customers.purchases(log), [START, dt.date(2024, 1, 31)], Rules(30, 60, 4))
     for expression in (staged, lifecycle.to_win_back(staged, summary, Rules(30, 60, 4))):
         sql = ibis.to_sql(expression, dialect=dialect)
         assert "memtable" not in sql  # Spark joins views, not memtables
@@ -330,10 +338,10 @@ def test_recent_are_the_last_dates():
 
 def test_the_quiet_key_accounts_of_the_sample_company_are_the_first_to_win_back(sample, truth):
     data = open_dataset(sample)
-    log = data.table("transactions")
-    rules = lifecycle.rules(log)
+    bought = data.purchases().cache()
+    rules = lifecycle.rules(bought)
     leads = lifecycle.leads(data.table("contacts"))
-    dormant = lifecycle.to_win_back(lifecycle.stages(log, [data.as_of], rules, leads), data.customers(), rules)
+    dormant = lifecycle.to_win_back(lifecycle.stages(bought, [data.as_of], rules, leads), data.customers(), rules)
     found = dormant.to_pandas()["customer_id"].to_list()
     places = [found.index(who) + 1 for who in truth["quiet_key_accounts"]]
     assert max(places) <= 11  # of some 350: one other customer of that worth is dormant

@@ -116,7 +116,9 @@ class TestList:
 
     def test_of_what_the_rows_are(self, shown):
         page.list("promote", pd.DataFrame({"product_id": ["a"]}), action="Promote.", title="What?", of="products")
-        assert "1 product." in shown[0][0]["text/html"]
+        page.list("pay", pd.DataFrame({"salesperson_id": ["a"]}), action="Pay.", title="Whom?", of="salespeople")
+        assert ">1 product.<" in shown[0][0]["text/html"]
+        assert ">1 salesperson.<" in shown[1][0]["text/html"]
 
     def test_nobody(self, shown):
         page.list("calls", self.customers.head(0), action="Call.", title="Whom?")

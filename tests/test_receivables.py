@@ -39,6 +39,100 @@ def test_without_dates_of_payment_everything_is_open():
     assert (row.open, row.days_late, row.age) == (True, 29, "up to 30 days")
 
 
+RATES = [0.0, 0.1, 0.5, 1.0]
+BILLS = st.lists(
+    st.tuples(st.sampled_from("abc"), st.integers(0, 200), st.none() | st.integers(-20, 260), st.integers(-500, 900)),
+    min_size=1,
+    max_size=20,
+)
+
+
+def as_invoices(bills):
+    """Invoices of (customer, due so many days ago, paid so many days after that or never, cents)."""
+    due = [AS_OF - dt.timedelta(days=ago) for _, ago, *_ in bills]
+    paid = [
+        None if wait is None else day + dt.timedelta(days=wait) for day, (*_, wait, _) in zip(due, bills, strict=True)
+    ]
+    frame = pd.DataFrame(
+        {
+            "order_id": [f"o{i}" for i in range(len(bills))],
+            "customer_id": [who for who, *_ in bills],
+            "amount": [cents / 100 for *_, cents in bills],
+            "due": due,
+            "paid": pd.to_datetime(pd.Series(paid, dtype="object")).astype("datetime64[s]"),
+        }
+    )
+    return receivables.invoices(frame, AS_OF)
+
+
+@settings(max_examples=25, deadline=None)
+@given(BILLS, st.integers(0, 60), st.integers(0, 220), st.randoms())
+def test_what_customers_owe_and_how_they_pay(bills, late_days, back, random):
+    since = AS_OF - dt.timedelta(days=back)
+    found = receivables.by_customer(as_invoices(bills), RATES, since=since, late_days=late_days)
+    found = found.to_pandas().set_index("customer_id").sort_index()
+    for who, row in found.iterrows():
+        own = [
+            (ago, wait is None or wait > ago, ago if wait is None or wait > ago else wait, cents)
+            for one, ago, wait, cents in bills
+            if one == who
+        ]
+        risk = [
+            0 if not unpaid else cents * RATES[(ago > 30) + (ago > 60) + (ago > 90)] for ago, unpaid, _, cents in own
+        ]
+        assert row["owed"] == pytest.approx(sum(cents for _, unpaid, _, cents in own if unpaid) / 100)
+        assert row["at_risk"] == pytest.approx(sum(risk) / 100)
+        oldest = [ago for ago, unpaid, _, cents in own if unpaid and cents > 0]
+        assert row["oldest"] == max(oldest) if oldest else pd.isna(row["oldest"])
+        judged = [(ago, days, cents) for ago, _, days, cents in own if cents > 0 and ago < back]
+        late = sum(days > late_days for _, days, _ in judged)
+        months = {(AS_OF - dt.timedelta(days=ago)).strftime("%Y-%m") for ago, *_ in judged}
+        assert (row["invoices"], row["late"], row["months"]) == (len(judged), late, len(months))
+        assert row["bad_payer"] == (len(months) >= 3 and 2 * late >= len(judged))
+        if judged:
+            weighed = sum(days * cents for _, days, cents in judged) / sum(cents for *_, cents in judged)
+            assert row["days_late"] == pytest.approx(weighed, abs=1e-6)
+        else:
+            assert pd.isna(row["days_late"])
+    mixed = receivables.by_customer(
+        as_invoices(random.sample(bills, len(bills))), RATES, since=since, late_days=late_days
+    )
+    pd.testing.assert_frame_equal(mixed.to_pandas().set_index("customer_id").sort_index(), found)
+    aged = receivables.aged(as_invoices(bills), RATES)
+    assert aged["age"].to_list() == [*receivables.AGES]
+    assert aged["owed"].sum() == pytest.approx(found["owed"].sum())
+    assert aged["at_risk"].sum() == pytest.approx(found["at_risk"].sum())
+    assert aged["invoices"].sum() == sum(wait is None or wait > ago for _, ago, wait, _ in bills)
+
+
+def test_overdue_in_days_of_sales():
+    bills = [("a", 10, None, 3000), ("a", 20, 1, 6000), ("b", 300, None, 900)]
+    since = AS_OF - dt.timedelta(days=30)
+    assert receivables.days_overdue(as_invoices(bills), since, AS_OF) == pytest.approx(39 / 90 * 30)
+    assert pd.isna(receivables.days_overdue(as_invoices(bills[2:]), since, AS_OF))
+
+
+@pytest.mark.parametrize("rates", [[0.1], [0, 0, 0, 2], [0, 0, 0, -1], [0, 0, 0, float("nan")]])
+def test_impossible_loss_rates_are_refused(rates):
+    with pytest.raises(ValueError, match="loss rate"):
+        receivables.aged(as_invoices([("a", 1, None, 1)]), rates)
+
+
+def test_impossible_days_are_refused():
+    with pytest.raises(ValueError, match="at least 0 days"):
+        receivables.by_customer(as_invoices([("a", 1, None, 1)]), since=AS_OF, late_days=-1)
+
+
+def test_finds_the_bad_payers_of_the_sample_company(sample, truth):
+    from crm_analysis import open_dataset
+
+    data = open_dataset(sample)
+    invoices = receivables.invoices(data.table("payments"), data.as_of)
+    owed = receivables.by_customer(invoices, since=dt.date(2023, 12, 31)).to_pandas().set_index("customer_id")
+    assert set(owed.index[owed["bad_payer"]]) == set(truth["bad_payers"])  # no false positive
+    assert owed.loc[truth["bad_payers"], "owed"].sum() > 0.8 * owed["owed"].sum()
+
+
 def test_the_sample_owes_what_is_unpaid(sample):
     from crm_analysis import open_dataset
 
@@ -53,4 +147,6 @@ def test_the_sample_owes_what_is_unpaid(sample):
 
 def test_speaks_other_dialects(dialect):
     columns = {"order_id": "string", "customer_id": "string", "amount": "decimal(18, 6)", "due": "date", "paid": "date"}
-    assert "CASE" in ibis.to_sql(receivables.invoices(ibis.table(columns, name="p"), AS_OF), dialect=dialect)
+    invoices = receivables.invoices(ibis.table(columns, name="p"), AS_OF)
+    for expression in (invoices, receivables.by_customer(invoices, since=AS_OF)):
+        assert "CASE" in ibis.to_sql(expression, dialect=dialect)

@@ -131,8 +131,9 @@ def shop(cdnow):
 
 
 def of(data) -> ibis.expr.types.Table:
-    rules = lifecycle.rules(data.table("transactions"))
-    habits = rfm.habits(data.purchases(), data.customers(), as_of=data.as_of, dormant_after=rules.dormant_after)
+    bought = data.purchases().cache()
+    rules = lifecycle.rules(bought)
+    habits = rfm.habits(bought, data.customers(), as_of=data.as_of, dormant_after=rules.dormant_after)
     return rfm.segments(habits, lost_after=rules.lost_after).cache()
 
 

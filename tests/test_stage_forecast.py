@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crm_analysis import lifecycle, open_dataset
+from crm_analysis import customers, lifecycle, open_dataset
 from crm_analysis.errors import Unanswerable
 from crm_analysis.lifecycle import Rules
 
@@ -66,7 +66,7 @@ def test_the_season_stays():
 def test_bounds_hold_on_a_company_whose_ways_do_not_change():
     rules, within, errors = Rules(60, 180, 4), [], []
     for seed in range(3):
-        staged = lifecycle.stages(company(seed), ENDS, rules).cache()
+        staged = lifecycle.stages(customers.purchases(company(seed)), ENDS, rules).cache()
         checked = lifecycle.backtest(staged)
         assert checked["date"].nunique() == 12
         known = lifecycle.counts(staged).set_index(["date", "stage"])["customers"]
@@ -78,7 +78,7 @@ def test_bounds_hold_on_a_company_whose_ways_do_not_change():
 
 
 def test_row_order_changes_nothing():
-    staged = lifecycle.stages(company(5, people=200), ENDS, Rules(60, 180, 4)).to_pandas()
+    staged = lifecycle.stages(customers.purchases(company(5, people=200)), ENDS, Rules(60, 180, 4)).to_pandas()
     expected = lifecycle.forecast(staged)
     pd.testing.assert_frame_equal(lifecycle.forecast(staged.sample(frac=1, random_state=1)), expected)
 
@@ -86,8 +86,8 @@ def test_row_order_changes_nothing():
 def test_cdnow(cdnow):
     """Customers of one quarter: no new ones are foreseen, and the number of all of them stays."""
     data = open_dataset(cdnow)
-    log = data.table("transactions")
-    staged = lifecycle.stages(log, lifecycle.month_ends(*data.period), lifecycle.rules(log)).cache()
+    bought = data.purchases().cache()
+    staged = lifecycle.stages(bought, lifecycle.month_ends(*data.period), lifecycle.rules(bought)).cache()
     found = lifecycle.forecast(staged)
     assert found.groupby("date")["expected"].sum().to_list() == pytest.approx([23570] * 13)
     assert "first-time" not in set(found["stage"])

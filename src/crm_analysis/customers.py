@@ -129,7 +129,9 @@ def summary(
         **totals,
     )
     if service_costs is not None:
-        customers = _with_service_cost(customers, _lines(service_costs, "cost", until=as_of))
+        customers = _with_service(customers, _lines(service_costs, "cost", until=as_of))
+        own = customers["cost"] if costs else ibis.literal(0)
+        customers = customers.mutate(cost=own + customers["service"])
     if "cost" in customers.columns:
         customers = customers.mutate(profit=customers["revenue"] - customers["cost"])
     frequency = ibis.greatest(customers["purchases"] - 1, 0)
@@ -148,6 +150,29 @@ def summary(
         **money,
         value=money.get("profit", money["revenue"]),
     )
+
+
+def values(
+    transactions: Table, products: Table | None = None, service_costs: Table | None = None, *, as_of: dt.date
+) -> ir.Table:
+    """Return what every customer is worth at the as-of date: the `value` of `summary`, in one sum.
+
+    Parameters
+    ----------
+    transactions, products, service_costs, as_of
+        See `summary`.
+
+    Returns
+    -------
+    ibis.Table
+        One row per customer with a transaction: `customer_id`, `value`.
+    """
+    sold = transaction_lines(transactions, products, until=as_of)
+    worth = sold.group_by("customer_id").aggregate(value=sold["value"].sum())
+    if service_costs is not None:
+        worth = _with_service(worth, _lines(service_costs, "cost", until=as_of))
+        worth = worth.mutate(value=worth["value"] - worth["service"])
+    return worth.select("customer_id", value=worth["value"].cast("float64"))
 
 
 def total_value(total: float) -> float:
@@ -222,11 +247,11 @@ def _with_cost(transactions: ir.Table, products: Table | None, unknown: int | No
     return transactions.mutate(cost=ibis.coalesce(*known))
 
 
-def _with_service_cost(customers: ir.Table, service_costs: ir.Table) -> ir.Table:
+def _with_service(customers: ir.Table, service_costs: ir.Table) -> ir.Table:
+    """Add what it cost to serve each customer: `service`, 0 of those of whom no such cost is known."""
     totals = service_costs.group_by(served_id="customer_id").aggregate(service=service_costs["cost"].sum())
     joined = customers.left_join(totals, customers["customer_id"] == totals["served_id"]).drop("served_id")
-    own = joined["cost"] if "cost" in joined.columns else ibis.literal(0)
-    return joined.mutate(cost=own + joined["service"].fill_null(0)).drop("service")
+    return joined.mutate(service=joined["service"].fill_null(0))
 
 
 def _units(start: ir.DateValue, end: ir.DateValue, unit_days: int) -> ir.FloatingValue:

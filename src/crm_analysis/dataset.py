@@ -137,6 +137,10 @@ class Dataset:
         """Return one row per customer who has a transaction by the as-of date (see `customers.summary`)."""
         return customers.summary(*self._value_tables(as_of), as_of=self._by(as_of))
 
+    def values(self, as_of: dt.date | None = None) -> ir.Table:
+        """Return what every customer is worth at the as-of date (see `customers.values`)."""
+        return customers.values(*self._value_tables(as_of), as_of=self._by(as_of))
+
     def lines(self, as_of: dt.date | None = None) -> ir.Table:
         """Return every transaction line by the as-of date with its value (see `customers.transaction_lines`)."""
         return customers.transaction_lines(*self._value_tables(as_of)[:2])

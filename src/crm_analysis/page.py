@@ -145,7 +145,7 @@ def list(
         {"name": column, "unit": units.get(column, "date" if _is_date(frame[column]) else "")}
         for column in frame.columns
     ]
-    count = f"1 {of.removesuffix('s')}" if total == 1 else f"{total:,} {of}"
+    count = f"1 {of.replace('people', 'person').removesuffix('s')}" if total == 1 else f"{total:,} {of}"
     if total > SHOWN:
         count += f"; the first {SHOWN} are shown"
     if total > LISTED:

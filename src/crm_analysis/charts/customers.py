@@ -1,5 +1,7 @@
 """Who brings the value: few customers much, most customers little."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -60,12 +62,13 @@ def pyramids(tiers: pd.DataFrame, value_name: str) -> Figure:
     Parameters
     ----------
     tiers
-        One row a tier, best first: ``tier``, ``customers``, ``customer_share`` (0 to 1), ``value`` (money),
+        One row a tier, best first: ``tier`` (its name; a bracket in it has a line of its own), ``customers``,
+        ``customer_share`` (0 to 1), ``value`` (money),
         ``value_share`` (1 = all; negative where the tier loses money, NaN where there is no total).
     value_name
         What the value is, for example "revenue".
     """
-    rows, colors = range(len(tiers)), [TIER_COLORS.get(tier, PALE) for tier in tiers["tier"]]
+    rows, colors = range(len(tiers)), [*TIER_COLORS.values(), *[PALE] * len(tiers)][: len(tiers)]
     sides = [("customers", "customer_share", "customers"), ("value", "value_share", value_name)]
     with new_figure(3.6, 1, 2) as (figure, axes):
         for ax, (amount, share, name) in zip(axes, sides, strict=True):
@@ -79,17 +82,20 @@ def pyramids(tiers: pd.DataFrame, value_name: str) -> Figure:
         axes[1].yaxis.tick_right()
         place = {"xycoords": axes[1].get_yaxis_transform(), "textcoords": "offset points"}
         for row, tier in zip(rows, tiers["tier"], strict=True):
-            axes[1].annotate(tier, (0, row), (-44, 0), **place, ha="center", va="center")
+            axes[1].annotate(tier.replace(" (", "\n("), (0, row), (-44, 0), **place, ha="center", va="center")
     return figure
 
 
-def tier_moves(moves: pd.DataFrame) -> Figure:
+def tier_moves(moves: pd.DataFrame, tiers: Sequence[str] = tuple(TIER_COLORS)) -> Figure:
     """Who rose and who fell: customers by their tier before (rows) and now (columns).
 
     Parameters
     ----------
     moves
         ``tier_before`` (a tier or "not yet a customer"), ``tier_now``, ``customers``; a missing pair is 0.
+    tiers
+        What the tiers are called in it, best first.
     """
-    table = matrix(moves, "tier_before", "tier_now", "customers", TIER_COLORS).fillna(0)
+    table = matrix(moves, "tier_before", "tier_now", "customers", tiers).fillna(0)
+    table = table.rename(lambda tier: tier.replace(" (", "\n(")).rename(columns=lambda tier: tier.replace(" (", "\n("))
     return heat_map(table, table.to_numpy().max() or 1, count, "Tier before", "Tier now")

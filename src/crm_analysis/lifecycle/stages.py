@@ -9,7 +9,7 @@ import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
-from crm_analysis.customers import Table, as_table, gap_quantiles, purchases
+from crm_analysis.customers import Table, as_table, gap_quantiles
 from crm_analysis.errors import Unanswerable
 
 NON_CUSTOMER = "non-customer"
@@ -36,7 +36,7 @@ class Rules:
 
 
 def rules(
-    transactions: Table,
+    bought: Table,
     *,
     dormant_quantile: float = 0.80,
     lost_quantile: float = 0.95,
@@ -48,8 +48,8 @@ def rules(
 
     Parameters
     ----------
-    transactions
-        Clean transactions up to the as-of date.
+    bought
+        Every purchase up to the as-of date (see `customers.purchases`).
     dormant_quantile, lost_quantile
         The quantiles of the gaps between purchases past which a customer is dormant, and lost.
     dormant_after, lost_after
@@ -68,7 +68,7 @@ def rules(
         raise ValueError(
             f"0 < dormant_quantile <= lost_quantile < 1 must hold, not {dormant_quantile}, {lost_quantile}"
         )
-    bought = purchases(transactions)
+    bought = as_table(bought)
     if not (dormant_after and lost_after):
         measured = gap_quantiles(bought, dormant_quantile, lost_quantile)
         dormant_after, lost_after = dormant_after or measured[0], lost_after or measured[1]
@@ -90,7 +90,7 @@ def month_ends(first: dt.date, last: dt.date, every: int = 1) -> list[dt.date]:
     return ends[(len(ends) - 1) % every :: every]
 
 
-def stages(transactions: Table, dates: list[dt.date], rules: Rules, leads: Table | None = None) -> ir.Table:
+def stages(bought: Table, dates: list[dt.date], rules: Rules, leads: Table | None = None) -> ir.Table:
     """Return the stage of every customer, and of everyone who may become one, at each of the dates.
 
     Someone is a customer from the first purchase on. With up to `dormant_after` days since the last purchase, a
@@ -99,8 +99,8 @@ def stages(transactions: Table, dates: list[dt.date], rules: Rules, leads: Table
 
     Parameters
     ----------
-    transactions
-        Clean transactions up to the as-of date.
+    bought
+        Every purchase up to the as-of date (see `customers.purchases`).
     dates
         When to look, in any order; none after the as-of date, because later purchases are not known.
     rules
@@ -122,7 +122,7 @@ def stages(transactions: Table, dates: list[dt.date], rules: Rules, leads: Table
     """
     if not dates:
         raise Unanswerable("No month has ended since the first transaction, so there is no date to tell the stages at.")
-    bought = purchases(transactions)
+    bought = as_table(bought)
     days = sorted({pd.Timestamp(date).date() for date in dates})
     ends = ibis.array(days).unnest().name("at").as_table()  # not a memtable, which not every engine can join
     until = bought["next_date"].fill_null(ibis.date(9999, 12, 31))

@@ -6,7 +6,13 @@ from crm_analysis.lifetime.forecast import forecast, with_intervals
 from crm_analysis.lifetime.geometric import BetaGeoFitter, ModifiedBetaGeoFitter
 from crm_analysis.lifetime.histories import histories
 from crm_analysis.lifetime.holdout import errors, held_totals, holdout, holdout_by_frequency, split_date, tracking
-from crm_analysis.lifetime.intervals import purchase_intervals, total_interval, total_value_interval, value_intervals
+from crm_analysis.lifetime.intervals import (
+    chance_above,
+    purchase_intervals,
+    total_interval,
+    total_value_interval,
+    value_intervals,
+)
 from crm_analysis.lifetime.season import Season, seasonal
 from crm_analysis.lifetime.selection import select, with_spend_level
 from crm_analysis.lifetime.silence import silent
@@ -36,6 +42,7 @@ __all__ = [
     "at_risk",
     "average_margin",
     "by_channel",
+    "chance_above",
     "errors",
     "forecast",
     "growth",

@@ -190,6 +190,42 @@ def total_value_interval(
     return {name: float(value) for name, value in found.items()}
 
 
+def chance_above(
+    model: Any, spend: Any, histories: pd.DataFrame, weeks: float, amount: float, *, factor: Any = 1.0
+) -> pd.DataFrame:
+    """Return how probable it is that the purchases of each customer will be worth more than an amount.
+
+    The distribution is that of `value_intervals`: the sum over k of the probability of k purchases times that of the
+    beta-prime distribution of what these bring. The probability of more than the upper bound there is (1 - level) / 2.
+
+    Parameters
+    ----------
+    model, spend, histories, weeks, factor
+        As for `value_intervals`.
+    amount
+        In units of money.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The histories with `chance`. Who buys nothing is worth 0, and of a factor below 0 purchases are a loss.
+    """
+    out, (p, unit, shape) = _outside(weeks, 0.9), _spend(spend, histories)
+    unit = unit * np.asarray(factor, float)
+    relative = np.divide(amount, unit, out=np.zeros(len(unit)), where=unit != 0)
+    place = histories.groupby(["frequency", "recency", "T", *model.attributes], sort=False).ngroup().to_numpy()
+    one_each, members = np.unique(place, return_index=True)[1], np.argsort(place, kind="stable")
+    first, within = np.searchsorted(place[members], np.arange(len(one_each) + 1)), np.zeros(len(unit))
+    for rows, mixture, _ in _distributions(model, histories.iloc[one_each], weeks, out):
+        column = np.repeat(np.arange(len(rows)), first[rows + 1] - first[rows])
+        mine = np.concatenate([members[first[row] : first[row + 1]] for row in rows])
+        for few in np.array_split(np.arange(len(mine)), -(-len(mine) * len(mixture) // CELLS)):
+            found = _relative_cdf(mixture[:, column[few]], p, shape[mine[few]], np.maximum(relative[mine[few]], 0.0))
+            within[mine[few]] = found
+    above = np.where(unit > 0, np.where(relative < 0, 1.0, 1 - within), np.where(amount < 0, within, 0.0))
+    return histories.assign(chance=np.where(unit == 0, float(amount < 0), above))
+
+
 def _outside(weeks: float, level: float) -> float:
     """Return the probability to leave out on each side."""
     if not (weeks > 0 and 0 < level < 1):
@@ -267,16 +303,21 @@ def _spend(spend: Any, histories: pd.DataFrame) -> tuple[float, np.ndarray, np.n
 
 def _quantile(mixture: np.ndarray, p: float, b: np.ndarray, target: float) -> np.ndarray:
     """Return the y at which the sum over k of P(k) I(y / (1 + y); p k, b) is `target`; 0 if it is already there."""
-    a = p * np.arange(1, len(mixture))[:, None]
 
     def lacking(log_y: Any, row: Any) -> Any:
-        chance = mixture[1:, row]
-        each = special.betainc(a, b[row], special.expit(log_y), out=np.zeros_like(chance), where=chance > SEEN)
-        return mixture[0, row] + (chance * each).sum(axis=0) - target
+        return _relative_cdf(mixture[:, row], p, b[row], np.exp(log_y)) - target
 
     found = np.zeros(len(b))
     rows = np.flatnonzero(lacking(np.full(len(b), -RANGE), np.arange(len(b))) < 0)
     if len(rows):
         solved = elementwise.find_root(lacking, (-RANGE, RANGE), args=(rows,), tolerances={"xatol": 1e-4})
         found[rows] = np.exp(solved.x)
+    return found
+
+
+def _relative_cdf(mixture: np.ndarray, p: float, b: np.ndarray, y: Any) -> np.ndarray:
+    """Return the sum over k of P(k) I(y / (1 + y); p k, b): how probable up to y is, relative to the known spend."""
+    a, share, chance = p * np.arange(1, len(mixture))[:, None], y / (1 + y), mixture[1:]
+    each = special.betainc(a, b, share, out=np.zeros_like(chance), where=chance > SEEN)
+    found: np.ndarray = mixture[0] + (chance * each).sum(axis=0)
     return found

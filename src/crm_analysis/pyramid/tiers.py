@@ -1,9 +1,10 @@
-"""The customer pyramid: tiers by value, and how customers move between them."""
+"""Tiers by value: a very few important customers, then major, ordinary and small ones."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
+from typing import TypeVar
 
 import ibis
 import ibis.expr.types as ir
@@ -13,11 +14,12 @@ import pandas as pd
 from crm_analysis.customers import Table, as_table, exact_sum, total_value
 
 TIERS = ("important", "major", "ordinary", "small")
+KEY = TIERS[:2]  # the key customers
 SHARES = (0.01, 0.19, 0.30, 0.50)
-NOT_YET = "not yet a customer"
+Rows = TypeVar("Rows", ir.Table, pd.DataFrame)
 
 
-def tiers(customers: Table, shares: Sequence[float] = SHARES) -> ir.Table:
+def tiers(customers: Table, shares: Sequence[float] = SHARES, within: Sequence[str] = ()) -> ir.Table:
     """Return the customers with the tier that each belongs to.
 
     A customer's tier follows from the share of customers worth strictly more: below 1 % more makes an important
@@ -29,6 +31,8 @@ def tiers(customers: Table, shares: Sequence[float] = SHARES) -> ir.Table:
         One row per customer with `value`.
     shares
         The nominal share of each of the four tiers, best first; they sum to 1.
+    within
+        Columns of what customers are ranked within, such as the period of their value; by default among all.
 
     Returns
     -------
@@ -38,8 +42,8 @@ def tiers(customers: Table, shares: Sequence[float] = SHARES) -> ir.Table:
     if len(shares) != len(TIERS) or min(shares) < 0 or not abs(sum(shares) - 1) <= 1e-9:
         raise ValueError(f"the shares of the {len(TIERS)} tiers must be at least 0 and sum to 1, not {list(shares)}")
     table = as_table(customers)
-    worth_more = ibis.rank().over(order_by=ibis.desc("value"))
-    ranked = table.mutate(_more=worth_more, _count=table.count().over(ibis.window()))
+    worth_more = ibis.rank().over(group_by=within, order_by=ibis.desc("value"))
+    ranked = table.mutate(_more=worth_more, _count=table.count().over(ibis.window(group_by=within)))
     cuts = [round(cut, 9) for cut in accumulate(shares)][:-1]
     tier = ibis.cases(
         *((ranked["_more"] < ranked["_count"] * cut - 1e-6, tier) for cut, tier in zip(cuts, TIERS, strict=False)),
@@ -54,6 +58,33 @@ def labels(shares: Sequence[float] = SHARES) -> dict[str, str]:
     return {
         tier: f"{tier} ({place} {100 * share:.4g}%)" for tier, place, share in zip(TIERS, places, shares, strict=True)
     }
+
+
+def labelled(rows: Rows, shares: Sequence[float] = SHARES) -> Rows:
+    """Return rows for a reader: in the columns whose names begin with `tier`, each tier with its nominal share."""
+    named = labels(shares)
+    columns = [column for column in rows.columns if column.startswith("tier")]
+    if isinstance(rows, ir.Table):
+        return rows.mutate(**{column: rows[column].substitute(named) for column in columns})
+    return rows.assign(**{column: rows[column].replace(named) for column in columns})
+
+
+def least(tiered: Table) -> dict[str, float]:
+    """Return the least value in each tier that has customers: the cut-offs between the tiers."""
+    table = as_table(tiered)
+    found = table.group_by("tier").aggregate(least=table["value"].min()).to_pandas()
+    return dict(zip(found["tier"], found["least"].astype(float), strict=True))
+
+
+def tier_at(value: ir.NumericValue, least: Mapping[str, float]) -> ir.StringValue:
+    """Return the tier that a value would be in under given cut-offs (see `least`); below all of them, the last."""
+    cuts = [(value >= ibis.literal(least[tier], "float64"), tier) for tier in TIERS if tier in least]
+    return ibis.cases(*cuts, (value.notnull(), TIERS[-1]))
+
+
+def place(tier: ir.StringValue, among: Sequence[str] = TIERS) -> ir.IntegerValue:
+    """Return the place of each tier, 0 for the best."""
+    return ibis.cases(*((tier == name, number) for number, name in enumerate(among)))
 
 
 def sizes(tiered: Table) -> pd.DataFrame:
@@ -86,69 +117,3 @@ def sizes(tiered: Table) -> pd.DataFrame:
             "least": found["least"],
         }
     ).reset_index()
-
-
-def changes(before: Table, now: Table) -> ir.Table:
-    """Return each customer's tier at an earlier date and now.
-
-    Parameters
-    ----------
-    before, now
-        Tiered customers (see `tiers`) at two dates; who was a customer before is one now.
-
-    Returns
-    -------
-    ibis.Table
-        `customer_id`, `tier_before` (`not yet a customer` for those who joined since), `tier_now`,
-        `value_before`, `value_now`.
-    """
-    now = as_table(now).select("customer_id", tier_now="tier", value_now="value")
-    before = as_table(before).select(earlier="customer_id", tier_before="tier", value_before="value")
-    joined = now.left_join(before, now["customer_id"] == before["earlier"])
-    return joined.select(
-        "customer_id",
-        "tier_now",
-        "value_now",
-        tier_before=joined["tier_before"].fill_null(NOT_YET),
-        value_before=joined["value_before"].fill_null(0.0),
-    )
-
-
-def moves(changed: Table) -> pd.DataFrame:
-    """Return how many customers went from each tier to each: `tier_before`, `tier_now`, `customers`, `value_now`."""
-    table = as_table(changed)
-    counted = table.group_by("tier_before", "tier_now").aggregate(
-        customers=table.count(), value_now=exact_sum(table["value_now"]).cast("float64")
-    )
-    order = [*TIERS, NOT_YET]
-    return counted.to_pandas().sort_values(
-        ["tier_before", "tier_now"], key=lambda tier: tier.map(order.index), ignore_index=True
-    )
-
-
-def directions(moved: pd.DataFrame) -> dict[str, int]:
-    """Return how many customers rose to a higher tier, fell to a lower one, stayed and joined (see `moves`)."""
-    before = moved["tier_before"].map([*TIERS, NOT_YET].index)
-    now = moved["tier_now"].map(TIERS.index)
-    joined = moved["tier_before"] == NOT_YET
-    ways = {"rose": (now < before) & ~joined, "fell": now > before, "stayed": now == before, "joined": joined}
-    return {way: int(moved["customers"].where(went, 0).sum()) for way, went in ways.items()}
-
-
-def fallen(changed: Table) -> ir.Table:
-    """Return the customers who were key customers (important or major) and no longer are, the most valuable first.
-
-    Parameters
-    ----------
-    changed
-        See `changes`.
-
-    Returns
-    -------
-    ibis.Table
-        Its columns and `growth`, the value that each has added since.
-    """
-    table = as_table(changed)
-    fell = table.filter(table["tier_before"].isin(TIERS[:2]) & table["tier_now"].isin(TIERS[2:]))
-    fell = fell.mutate(growth=fell["value_now"] - fell["value_before"])
-    return fell.order_by(ibis.desc("value_before"), ibis.asc("customer_id"))
