@@ -5,10 +5,9 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 from itertools import pairwise
-from typing import NamedTuple
 
 import ibis.expr.types as ir
-import pandas as pd
+from case import Case, Tables
 
 from crm_analysis import audit, customers, lifecycle, periods
 
@@ -18,17 +17,6 @@ MONTHS = audit.months(START, AS_OF)
 YEARS = [dt.date(year, 12, 31) for year in (2023, 2024, 2025)]
 AGES = (3, 6, 9, 12, 18, 24)
 DAYS = {3: 91, 6: 183, 9: 274, 12: 365, 18: 548, 24: 730}
-
-Tables = dict[str, ir.Table]
-
-
-class Case(NamedTuple):
-    """One analysis: what is asked of ours, and the SQL that asks the same."""
-
-    name: str
-    ours: Callable[[Tables], ir.Table | pd.DataFrame | float]
-    sql: str
-
 
 CACHED: dict[str, Callable[[Tables], ir.Table]] = {
     "audit_everyone": lambda t: customers.summary(t["transactions"], as_of=AS_OF),

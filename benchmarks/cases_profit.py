@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
-from typing import NamedTuple
 
 import ibis
 import ibis.expr.types as ir
-import pandas as pd
+from case import Case, Tables
 
 from crm_analysis import customers, margins, periods, profit
 
 EDGES = [dt.date(2023, 12, 31), dt.date(2024, 12, 31), dt.date(2025, 12, 31)]
 SOLD = ("customer_id", "date", "amount", "order_id", "product_id", "cost")
-
-Tables = dict[str, ir.Table]
-
-
-class Case(NamedTuple):
-    """One analysis: what is asked of ours, and the SQL that asks the same."""
-
-    name: str
-    ours: Callable[[Tables], ir.Table | pd.DataFrame | float]
-    sql: str
 
 
 def lines(t: Tables) -> ir.Table:
@@ -45,7 +34,8 @@ SUMS = """
     sum(amount)::DOUBLE AS revenue, sum(cost)::DOUBLE AS cost, sum(value)::DOUBLE AS contribution,
     if(sum(amount) > 0, sum(value)::DOUBLE / sum(amount)::DOUBLE, NULL) AS margin,
     count(DISTINCT customer_id) FILTER (amount >= 0) AS customers,
-    count(DISTINCT order_id) FILTER (amount >= 0) AS orders"""
+    count(DISTINCT {'c': customer_id, 'o': order_id}) FILTER (amount >= 0) AS orders,
+    count(*) FILTER (amount >= 0 AND cost = 0) AS lines_without_cost"""
 
 
 def placed_in_sql(side: str) -> str:
@@ -68,19 +58,23 @@ RANKED = f"""
                 FROM compared)) c
     LEFT JOIN ({placed_in_sql("before")}) USING (customer_id) LEFT JOIN ({placed_in_sql("now")}) USING (customer_id)"""
 
-FALLEN = """
-    SELECT * EXCLUDE (o0, o1, a0, a1, m0, m1, "both"), change - by_amount - by_margin AS by_orders,
+TO_DO = " ".join(f"WHEN '{cause}' THEN '{to_do}'" for cause, to_do in profit.TO_DO.items())
+FALLEN = f"""
+    SELECT * EXCLUDE (o0, o1, a0, a1, m0, m1, "both"), round(change - by_amount - by_margin, 6) AS by_orders,
            CASE WHEN purchases_before > 0 AND purchases_now = 0 THEN 'no more purchases'
                 WHEN purchases_now = 0 THEN 'returns or service without a purchase'
-                WHEN purchases_before = 0 THEN 'purchases at a loss'
+                WHEN purchases_before = 0 AND revenue_now >= 0 THEN 'purchases and service at a loss'
                 WHEN revenue_now <= 0 THEN 'no revenue left after returns'
-                WHEN revenue_before <= 0 THEN 'purchases at a loss'
+                WHEN revenue_before <= 0 THEN 'purchases and service at a loss'
                 WHEN by_margin <= by_orders AND by_margin <= by_amount THEN 'lower margin'
                 WHEN by_amount <= by_orders AND a1 < a0 THEN 'smaller purchases'
-                WHEN by_amount <= by_orders THEN 'larger purchases at a loss'
-                WHEN o1 < o0 THEN 'fewer purchases' ELSE 'more purchases at a loss' END AS cause
-    FROM (SELECT *, if("both", (a1 - a0) * ((o0 * m0 + o1 * m1) / 3 + (o0 * m1 + o1 * m0) / 6), 0) AS by_amount,
-                 if("both", (m1 - m0) * ((o0 * a0 + o1 * a1) / 3 + (o0 * a1 + o1 * a0) / 6), 0) AS by_margin
+                WHEN by_amount <= by_orders THEN 'larger purchases and service at a loss'
+                WHEN o1 < o0 THEN 'fewer purchases' ELSE 'more purchases and service at a loss' END AS cause,
+           CASE cause {TO_DO} END AS to_do
+    FROM (SELECT *, round(if("both", (a1 - a0) * ((o0 * m0 + o1 * m1) / 3 + (o0 * m1 + o1 * m0) / 6), 0), 6)
+                     AS by_amount,
+                 round(if("both", (m1 - m0) * ((o0 * a0 + o1 * a1) / 3 + (o0 * a1 + o1 * a0) / 6), 0), 6)
+                     AS by_margin
           FROM (SELECT *, purchases_before AS o0, purchases_now AS o1,
                        revenue_before / nullif(purchases_before, 0) AS a0, revenue_now / nullif(purchases_now, 0) AS a1,
                        value_before / nullif(revenue_before, 0) AS m0, value_now / nullif(revenue_now, 0) AS m1,
@@ -88,7 +82,8 @@ FALLEN = """
                 FROM side_by_side WHERE change < 0))
     ORDER BY change, customer_id"""
 LEVELLED = f"""
-    SELECT *, CASE WHEN revenue <= 0 OR cost = 0 THEN NULL WHEN margin >= .6 THEN 'A' WHEN margin >= .3 THEN 'B'
+    SELECT *, CASE WHEN revenue <= 0 OR lines_without_cost > 0 THEN NULL
+              WHEN margin >= .6 THEN 'A' WHEN margin >= .3 THEN 'B'
               WHEN margin >= .05 THEN 'C' ELSE 'D' END AS level, customers < 30 AS few
     FROM (SELECT product_id, {SUMS} FROM {LINES} WHERE product_id IS NOT NULL GROUP BY ALL)
     LEFT JOIN (SELECT product_id, name FROM products) USING (product_id)"""

@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
-from typing import NamedTuple
 
 import ibis.expr.types as ir
-import pandas as pd
+from case import Case, Tables
 
 from crm_analysis import customers, periods, pyramid
 
 EDGES = [dt.date(2022, 12, 31), dt.date(2023, 12, 31), dt.date(2024, 12, 31), dt.date(2025, 12, 31)]
 BEFORE, NOW = EDGES[2:]
-
-Tables = dict[str, ir.Table]
-
-
-class Case(NamedTuple):
-    """One analysis: what is asked of ours, and the SQL that asks the same."""
-
-    name: str
-    ours: Callable[[Tables], ir.Table | pd.DataFrame | float]
-    sql: str
 
 
 def then(t: Tables) -> ir.Table:
@@ -107,11 +96,14 @@ EXPLAINED = f"""
                    AND revenue_before > 0 AND revenue_now > 0 AS both_bought
         FROM ({sides_in_sql()})),
     parts AS (
-        SELECT *, if(both_bought, (a1 - a0) * ((o0 * m0 + o1 * m1) / 3 + (o0 * m1 + o1 * m0) / 6), 0) AS by_amount,
-               if(both_bought, (m1 - m0) * ((o0 * a0 + o1 * a1) / 3 + (o0 * a1 + o1 * a0) / 6), 0) AS by_margin,
+        SELECT *, round(if(both_bought, (a1 - a0) * ((o0 * m0 + o1 * m1) / 3 + (o0 * m1 + o1 * m0) / 6), 0), 6)
+            AS by_amount,
+               round(if(both_bought, (m1 - m0) * ((o0 * a0 + o1 * a1) / 3 + (o0 * a1 + o1 * a0) / 6), 0), 6)
+                   AS by_margin,
                CASE WHEN were = 4 AND are = 4 THEN 'no purchase' WHEN were = 4 THEN 'joined' WHEN are = 4 THEN 'left'
                     WHEN are < were THEN 'rose' WHEN are > were THEN 'fell' ELSE 'stayed' END AS direction FROM sides)
-    SELECT * EXCLUDE (were, are, o0, o1, a0, a1, m0, m1, both_bought), change - by_amount - by_margin AS by_orders,
+    SELECT * EXCLUDE (were, are, o0, o1, a0, a1, m0, m1, both_bought),
+           round(change - by_amount - by_margin, 6) AS by_orders,
            CASE direction
            WHEN 'left' THEN 'no more purchases'
            WHEN 'rose' THEN CASE WHEN change <= 0 THEN 'others fell'
@@ -126,14 +118,6 @@ EXPLAINED = f"""
 
 CASES = [
     Case("customers: values", lambda t: customers.values(t["transactions"], as_of=BEFORE), VALUES.format(BEFORE)),
-    Case(
-        "pyramid: changes in a year, by values",
-        lambda t: pyramid.changes(then(t), t["tiered_now"]),
-        f"""
-        SELECT customer_id, n.tier AS tier_now, n.value AS value_now,
-               coalesce(b.tier, 'not yet a customer') AS tier_before, coalesce(b.value, 0) AS value_before
-        FROM tiered_now n LEFT JOIN ({THEN}) b USING (customer_id)""",
-    ),
     Case(
         "pyramid: causes of moves",
         caused,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
-from typing import NamedTuple
 
 import ibis
 import ibis.expr.types as ir
-import pandas as pd
+from case import Case, Tables
 
 from crm_analysis import customers, periods, receivables, scorecard
 
@@ -16,17 +15,6 @@ START, AS_OF = dt.date(2024, 12, 31), dt.date(2025, 12, 31)
 HALVES = [START, dt.date(2025, 6, 30), AS_OF]
 FACTORS = [0.9, 1.0, 1.1] * 4
 WEIGHTS = {"profit": 0.4, "margin": 0.3, "discount_share": 0.1, "return_share": 0.1, "growth": 0.1}
-
-
-Tables = dict[str, ir.Table]
-
-
-class Case(NamedTuple):
-    """One analysis: what is asked of ours, and the SQL that asks the same."""
-
-    name: str
-    ours: Callable[[Tables], ir.Table | pd.DataFrame | float]
-    sql: str
 
 
 def _payments(tables: Tables) -> ir.Table:
@@ -71,7 +59,7 @@ CUTS = " ".join(f"WHEN better < {(place + 1) / 5} - 1e-9 THEN '{grade}'" for pla
 
 CASES: list[Case] = [
     Case(
-        "scorecard.accounts",
+        "scorecard: accounts",
         lambda t: scorecard.accounts(t["scorecard_lines"], None, START, AS_OF),
         f"""
         WITH days AS (
@@ -92,14 +80,14 @@ CASES: list[Case] = [
         FROM sums""",
     ),
     Case(
-        "scorecard.months_of",
+        "scorecard: months of customers",
         lambda t: scorecard.months_of(t["scorecard_lines"], AS_OF),
         f"""
         SELECT customer_id, (DATE '{AS_OF}' - date) * 48 // 1461 AS month, sum(amount)::DOUBLE AS revenue
         FROM scorecard_lines WHERE date <= DATE '{AS_OF}' GROUP BY ALL""",
     ),
     Case(
-        "scorecard.trends",
+        "scorecard: trends",
         lambda t: scorecard.trends(t["scorecard_months"], FACTORS, 12).drop("low", "high"),
         f"""
         WITH freed AS (
@@ -130,7 +118,7 @@ CASES: list[Case] = [
         FROM fitted""",
     ),
     Case(
-        "scorecard.scored",
+        "scorecard: scored",
         lambda t: scorecard.scored(t["scorecard_measured"], WEIGHTS).select("customer_id", "score", "grade"),
         f"""
         SELECT customer_id, score, CASE WHEN score IS NULL THEN NULL {CUTS} ELSE 'E' END AS grade
@@ -139,7 +127,7 @@ CASES: list[Case] = [
         """,
     ),
     Case(
-        "scorecard.placed",
+        "scorecard: placed",
         lambda t: scorecard.placed(t["scorecard_scored"], 0.2, 0.1).select("customer_id", "quadrant"),
         """
         SELECT customer_id, if(big, 'big', 'small') || if(good, ' and good', ', not good') AS quadrant
@@ -148,7 +136,7 @@ CASES: list[Case] = [
               FROM scorecard_scored)""",
     ),
     Case(
-        "scorecard.quadrants",
+        "scorecard: quadrants",
         lambda t: scorecard.quadrants(t["scorecard_placed"]),
         """
         SELECT quadrant, count(customer_id) AS customers,
@@ -158,7 +146,7 @@ CASES: list[Case] = [
         LEFT JOIN scorecard_placed USING (quadrant) GROUP BY ALL""",
     ),
     Case(
-        "scorecard.dependence",
+        "scorecard: dependence",
         lambda t: scorecard.dependence(t["scorecard_worth"]),
         """
         SELECT strftime(period, '%Y-%m-%d') AS period, count(*) AS customers, sum(v)::DOUBLE AS value,
@@ -172,26 +160,29 @@ CASES: list[Case] = [
         GROUP BY period""",
     ),
     Case(
-        "receivables.by_customer",
+        "receivables: by customer",
         lambda t: receivables.by_customer(t["scorecard_invoices"], since=START),
         f"""
-        SELECT customer_id, coalesce(sum(amount) FILTER (open), 0)::DOUBLE AS owed,
-               sum((amount * CASE age WHEN 'up to 30 days' THEN .02 WHEN '31 to 60 days' THEN .1
+        SELECT customer_id, coalesce(sum(amount) FILTER (overdue), 0)::DOUBLE AS owed,
+               sum((amount * CASE age WHEN '1 to 30 days' THEN .02 WHEN '31 to 60 days' THEN .1
                     WHEN '61 to 90 days' THEN .25 WHEN 'over 90 days' THEN .5 ELSE 0 END)::DECIMAL(38, 6))::DOUBLE
                    AS at_risk,
-               max(days_late) FILTER (open AND amount > 0) AS oldest,
-               count(*) FILTER (judged) AS invoices, count(*) FILTER (judged AND days_late > 30) AS late,
+               max(days_late) FILTER (overdue AND amount > 0) AS oldest,
+               count(DISTINCT order_id) FILTER (judged) AS invoices,
+               count(DISTINCT order_id) FILTER (judged AND days_late > 30) AS late,
                count(DISTINCT year(due) * 12 + month(due)) FILTER (judged) AS months,
                sum(amount * days_late) FILTER (judged)::DOUBLE / nullif(sum(amount) FILTER (judged), 0)::DOUBLE
                    AS days_late,
                months >= 3 AND late * 2 >= invoices AS bad_payer
-        FROM (SELECT *, due > DATE '{START}' AND amount > 0 AS judged FROM scorecard_invoices) GROUP BY ALL""",
+        FROM (SELECT *, age IS NOT NULL AS overdue, (due > DATE '{START}' OR overdue) AND amount > 0 AS judged
+              FROM scorecard_invoices) GROUP BY ALL""",
     ),
     Case(
-        "receivables.aged",
+        "receivables: aged",
         lambda t: receivables.aged(t["scorecard_invoices"]),
         """
-        SELECT age, count(*) AS invoices, count(DISTINCT customer_id) AS customers,
-               sum(amount::DECIMAL(38, 6))::DOUBLE AS owed FROM scorecard_invoices WHERE open GROUP BY ALL""",
+        SELECT age, count(DISTINCT order_id) AS invoices, count(DISTINCT customer_id) AS customers,
+               sum(amount::DECIMAL(38, 6))::DOUBLE AS owed
+        FROM scorecard_invoices WHERE age IS NOT NULL GROUP BY ALL""",
     ),
 ]

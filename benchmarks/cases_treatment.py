@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
-from typing import NamedTuple
 
 import ibis.expr.types as ir
-import pandas as pd
+from case import Case, Tables
 
 from crm_analysis import customers, periods, treatment
 from crm_analysis.treatment import signs
 
 SINCE, SPLIT, AS_OF = dt.date(2024, 12, 31), dt.date(2025, 6, 30), dt.date(2025, 12, 31)
 Z = signs.Z
-
-Tables = dict[str, ir.Table]
-
-
-class Case(NamedTuple):
-    """One analysis: what is asked of ours, and the SQL that asks the same."""
-
-    name: str
-    ours: Callable[[Tables], ir.Table | pd.DataFrame | float]
-    sql: str
 
 
 def tiered(t: Tables) -> ir.Table:
@@ -62,8 +51,12 @@ MARGINS = ", ".join(
     in (("a", "a"), ("v", "v"), ("aa", "a * a"), ("av", "a * v"), ("vv", "v * v")))
     for side, here in (("now", f"date > DATE '{SPLIT}'"), ("before", f"date <= DATE '{SPLIT}'"))
 )  # fmt: skip
+EFFECTIVE = "(a_{0} * a_{0} / aa_{0})"
 ERROR = (
-    """n_{0} / (n_{0} - 1) * (vv_{0} - 2 * v_{0} / a_{0} * av_{0} + pow(v_{0} / a_{0}, 2) * aa_{0}) / pow(a_{0}, 2)"""
+    EFFECTIVE
+    + " / ("
+    + EFFECTIVE
+    + """ - 1) * (vv_{0} - 2 * v_{0} / a_{0} * av_{0} + pow(v_{0} / a_{0}, 2) * aa_{0}) / pow(a_{0}, 2)"""
 )
 
 CASES: list[Case] = [
@@ -98,30 +91,32 @@ CASES: list[Case] = [
         f"""
         SELECT customer_id, now AS complaints, c.before * ratio AS usual_complaints,
                {shift("now", "c.before", "ratio")} > {Z} AND now >= 2 AS more_complaints
-        FROM (SELECT customer_id, count(*) FILTER (opened::DATE > DATE '{SPLIT}') AS now,
+        FROM (SELECT customer_id, ratio, count(*) FILTER (opened::DATE > DATE '{SPLIT}') AS now,
                      count(*) FILTER (opened::DATE <= DATE '{SPLIT}') AS before
-              FROM cases WHERE {KEY} AND lower(cause) <> 'invoice' GROUP BY ALL) c
-        JOIN ({FIRST}) USING (customer_id)""",
+              FROM cases JOIN ({FIRST}) f USING (customer_id)
+              WHERE lower(cause) <> 'invoice' AND opened::DATE >= first GROUP BY ALL) c""",
     ),
     Case(
         "treatment: lower margin",
         lambda t: signs.lower_margin(of_key(t, "bought"), SPLIT, drop=0.05),
         f"""
         SELECT customer_id, v_now / a_now AS margin, v_before / a_before AS margin_before,
-               margin_before - margin >= .05
-                   AND margin_before - margin >
-                       {Z} * sqrt(greatest({ERROR.format("now")} + {ERROR.format("before")}, 0))
-                   AS lower_margin
+               margin_before - margin >= .05 AND margin_before - margin > sqrt(greatest(e1 + e0, 0)) * (
+                   {Z} + {(Z**3 + Z) / 4} * w + {(5 * Z**5 + 16 * Z**3 + 3 * Z) / 96} * w * w) AS lower_margin
+        FROM (SELECT *, {ERROR.format("now")} AS e1, {ERROR.format("before")} AS e0,
+              coalesce((e1 * e1 / ({EFFECTIVE.format("now")} - 1) + e0 * e0 / ({EFFECTIVE.format("before")} - 1))
+                  / nullif(pow(e1 + e0, 2), 0), 0) AS w
         FROM (SELECT customer_id, {MARGINS}
               FROM (SELECT customer_id, date, amount::DOUBLE AS a, value::DOUBLE AS v FROM bought WHERE {KEY})
-              GROUP BY ALL) WHERE n_now >= 3 AND n_before >= 3 AND a_now > 0 AND a_before > 0""",
+              GROUP BY ALL) WHERE n_now >= 5 AND n_before >= 5 AND a_now > 0 AND a_before > 0)""",
     ),
     Case(
         "treatment: narrower range",
         lambda t: signs.narrower_range(treatment.with_category(of_key(t, "transactions"), t["products"]), SPLIT),
         f"""
         WITH each AS (
-            SELECT customer_id, category, count(*) FILTER (date > DATE '{SPLIT}') AS now, count(*) - now AS before
+            SELECT customer_id, category, count(DISTINCT date) FILTER (date > DATE '{SPLIT}') AS now,
+                   count(DISTINCT date) - now AS before
             FROM transactions JOIN products USING (product_id) WHERE {KEY} AND amount > 0 GROUP BY ALL),
         spread AS (
             SELECT *, pow(1 - before / m, n) AS missed
@@ -164,12 +159,13 @@ CASES: list[Case] = [
                if(s0 * ratio > 0, s1 / (s0 * ratio), NULL) AS growth
         FROM (SELECT customer_id, min(date) AS first,
                      count(DISTINCT date_trunc('month', date)) FILTER (date > DATE '{SINCE}') AS months,
-                     coalesce(sum(v) FILTER (date > DATE '{SPLIT}'), 0) AS s1,
-                     coalesce(sum(v * v) FILTER (date > DATE '{SPLIT}'), 0) AS q1,
-                     coalesce(sum(v) FILTER (date <= DATE '{SPLIT}' AND date > DATE '{SINCE}'), 0) AS s0,
-                     coalesce(sum(v * v) FILTER (date <= DATE '{SPLIT}' AND date > DATE '{SINCE}'), 0) AS q0,
+                     coalesce(sum(v) FILTER (date > DATE '{SPLIT}'), 0)::DOUBLE AS s1,
+                     coalesce(sum(w) FILTER (date > DATE '{SPLIT}'), 0)::DOUBLE AS q1,
+                     coalesce(sum(v) FILTER (date <= DATE '{SPLIT}' AND date > DATE '{SINCE}'), 0)::DOUBLE AS s0,
+                     coalesce(sum(w) FILTER (date <= DATE '{SPLIT}' AND date > DATE '{SINCE}'), 0)::DOUBLE AS q0,
                      {DAYS} / greatest(DATE '{SPLIT}' - greatest(min(date), DATE '{SINCE}'), 1) AS ratio
-              FROM (SELECT customer_id, date, value::DOUBLE AS v FROM bought
+              FROM (SELECT customer_id, date, value AS v,
+                           (value::DOUBLE * value::DOUBLE)::DECIMAL(38, 6) AS w FROM bought
                     WHERE customer_id IN (SELECT customer_id FROM treatment_small)) GROUP BY customer_id)
         WHERE months >= 3 AND first <= DATE '{SPLIT}' AND s1 >= 2 * s0 * ratio
               AND s1 - s0 * ratio > {Z} * sqrt(q1 + ratio * ratio * q0)""",

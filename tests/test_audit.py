@@ -71,9 +71,10 @@ def history(log, served):
         events[who].append((number, amount, value))
         if amount >= 0:
             buys[who].append(number)
+    first = {who: min(number for number, *_ in events[who]) for who in events}
     for who, number, cost in served:
-        if who in events:
-            events[who].append((number, 0, -cost))
+        if who in events:  # what came before the first transaction counts on its day
+            events[who].append((max(number, first[who]), 0, -cost))
     return buys, events
 
 
@@ -179,6 +180,16 @@ def test_each_number_leads_to_its_names(log, served):
         audit.names(moved, AS_OF, "gone")
 
 
+def test_who_bought_more_and_brought_less_is_not_thanked():
+    log = [("a", 50, 900, 0, None), ("a", 100, 1000, 700, None), ("b", 50, 400, 0, None), ("b", 100, 1234, 0, None)]
+    staged, worth = tables(log, [], YEARS)
+    found = audit.names(audit.movements(staged, worth, YEARS[1:]), AS_OF, "bought more").to_pandas()
+    assert found[["customer_id", "change", "to_do"]].to_numpy().tolist() == [
+        ["b", 8.34, "thank them"],
+        ["a", -6.0, "bought more and brought less: talk prices"],
+    ]
+
+
 def sign(group):
     return 1 if group in ("lost", "lost earlier", "bought less") else -1
 
@@ -244,6 +255,26 @@ def test_a_bridge_that_does_not_add_up_is_refused():
     later = bridge[bridge["period"] != "2024-02-29"]
     with pytest.raises(ArithmeticError, match="of the period before"):
         audit.check(later, staged, worth)
+
+
+def test_large_money_adds_up_as_exactly_as_floats_hold_it():
+    amounts = [6_000_000_000.07, 4_123_456_789.13, 5_987_654_321.11] * 3
+    rows = [(f"c{at}", day(30 * (at % 3) + step), amount) for at, amount in enumerate(amounts) for step in range(3)]
+    lines = customers.transaction_lines(
+        pd.DataFrame(rows, columns=["customer_id", "date", "amount"]).assign(
+            amount=lambda f: f["amount"] / 3 + 0.000001
+        )
+    )
+    bought = customers.purchases(lines.drop("value"))
+    staged = lifecycle.stages(bought, MONTHS[1:], RULES).cache()
+    worth = periods.by_period(lines, None, MONTHS).cache()
+    bridge = audit.bridge(audit.groups(audit.movements(staged, worth, MONTHS), MONTHS))
+    everyone = customers.summary(lines.drop("value"), as_of=AS_OF).to_pandas()
+    assert audit.check(bridge, staged, worth, everyone) == 4
+    off = everyone.assign(value=everyone["value"] + 0.000002 * (everyone.index == 0))
+    assert audit.check(bridge, staged, worth, off) == 4
+    with pytest.raises(ArithmeticError, match="the value of all customers"):
+        audit.check(bridge, staged, worth, everyone.assign(value=everyone["value"] + 0.01))
 
 
 @pytest.mark.parametrize(

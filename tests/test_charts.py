@@ -703,7 +703,9 @@ class TestScorecard:
         assert len(saved(charts.price_waterfalls(steps[:3])).axes) == 1
 
     def test_every_cell_and_every_named_customer_is_on_the_map(self):
-        named = pd.DataFrame({"name": ["Big", ""], "revenue": [1100.0, 1200], "margin": [-0.38, -0.1]})
+        named = pd.DataFrame(
+            {"customer_id": ["b", "c"], "name": ["Big", ""], "revenue": [1100.0, 1200], "margin": [-0.38, -0.1]}
+        )
         (ax,) = saved(charts.customer_map(self.cells, named, 800.0, 0.1, "EUR")).axes
         drawn = [(bar.get_x(), bar.get_y(), bar.get_width()) for bar in ax.patches]
         assert np.ravel(drawn) == pytest.approx([100, 0.3, 26, 1000, -0.4, 259])
@@ -712,6 +714,27 @@ class TestScorecard:
         assert {"Big", "big, not good"} <= {text.get_text() for text in ax.texts}
         assert ax.get_xlabel() == "Revenue in EUR"
         saved(charts.customer_map(self.cells, named.head(0), 800.0, 0.1, ""))
+
+    def test_the_map_keeps_names_and_numbers_apart(self):
+        """Names that are alike when cut short have their ids, and millions do not run together."""
+        long = "Company of a long name "
+        named = pd.DataFrame(
+            {
+                "customer_id": ["k1", "k2", "k3"],
+                "name": [long + "A", long + "B", "Other"],
+                "revenue": [1e3, 2e4, 3e6],
+                "margin": [-0.3, -0.2, 0.0],
+            }
+        )
+        cells = pd.concat([self.cells, self.cells.assign(revenue_from=3e6, revenue_to=4e6)])
+        figure = saved(charts.customer_map(cells, named, 800.0, 0.1, "EUR"))
+        (ax,) = figure.axes
+        assert {"Company of a… k1", "Company of a… k2", "Other"} <= {text.get_text() for text in ax.texts}
+        left, right = ax.get_xlim()
+        labels = [label for label in ax.get_xticklabels() if left <= label.get_position()[0] <= right]
+        assert {"1k", "100k", "1m"} <= {label.get_text() for label in labels}
+        boxes = [label.get_window_extent() for label in labels]
+        assert all(one.x1 < other.x0 for one, other in pairwise(boxes))
 
     def test_what_is_owed_and_at_risk(self):
         aged = pd.DataFrame({"age": ["young", "old"], "owed": [50.0, -5], "at_risk": [5.0, -4], "customers": [1, 2]})
@@ -733,7 +756,9 @@ HOSTILE_CHARTS = {
         pd.DataFrame({"group": [HOSTILE] * 2, "step": [HOSTILE, "profit"], "share": [1.0, 1.0]})
     ),
     "customer_map": lambda: charts.customer_map(
-        TestScorecard.cells, pd.DataFrame({"name": [HOSTILE], "revenue": [5.0], "margin": [-9.0]}), 9.0, 0.1, HOSTILE
+        TestScorecard.cells,
+        pd.DataFrame({"customer_id": HOSTILE, "name": [HOSTILE] * 2, "revenue": 5.0, "margin": -9.0}),
+        *(9.0, 0.1, HOSTILE),
     ),
     "overdue_ages": lambda: charts.overdue_ages(
         pd.DataFrame({"age": [HOSTILE], "owed": [0.0], "at_risk": [0.0], "customers": [0]})

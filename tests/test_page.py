@@ -39,6 +39,8 @@ def shown(monkeypatch):
         (None, "share", "–"),
         (float("nan"), "USD", "–"),
         (pd.NaT, "", "–"),
+        (-5.7e-14, "EUR", "EUR 0.00"),
+        (-0.0001, "share", "0.0%"),
         (True, "", "yes"),
         ("00004", "", "00004"),
         (dt.date(1998, 6, 30), "", "1998-06-30"),
@@ -124,6 +126,7 @@ class TestList:
         page.list("calls", self.customers.head(0), action="Call.", title="Whom?")
         assert "0 customers." in shown[0][0]["text/html"]
         assert "<table>" not in shown[0][0]["text/html"]
+        assert "Call." not in shown[0][0]["text/html"]  # nobody
 
     def test_its_name_is_a_file_name(self):
         with pytest.raises(ValueError, match="letters, digits and underscores"):

@@ -34,10 +34,13 @@ def test_periods_end_where_months_end(as_of, months, count, expected):
 
 def test_whole_periods_are_compared():
     as_of = dt.date(2025, 12, 31)
-    assert periods.edges(dt.date(2024, 1, 10), as_of, months=12, count=2)[0] == dt.date(2023, 12, 31)
+    assert periods.edges(dt.date(2024, 1, 8), as_of, months=12, count=2)[0] == dt.date(2023, 12, 31)
     assert periods.edges(dt.date(2025, 12, 30), as_of, months=12, count=1)[0] == dt.date(2024, 12, 31)
-    with pytest.raises(Unanswerable, match=r"from 2024-01-01 on, and they begin on 2024-03-15: set months to 10 or"):
-        periods.edges(dt.date(2024, 3, 15), as_of, months=12, count=2)
+    for day, months in (("2024-01-09", 11), ("2024-03-15", 10)):
+        with pytest.raises(Unanswerable, match=rf"2 periods of 12 months .* on {day}: set months to {months} or less"):
+            periods.edges(dt.date.fromisoformat(day), as_of, months=12, count=2)
+    with pytest.raises(Unanswerable, match="2 periods of one month up to"):
+        periods.edges(dt.date(2025, 12, 1), as_of, months=1, count=2)
     with pytest.raises(Unanswerable, match=r"begin on 2025-12-30\.$"):
         periods.edges(dt.date(2025, 12, 30), as_of, months=12, count=2)
     for wrong in ({"months": 0, "count": 1}, {"months": 1, "count": 0}):
@@ -63,13 +66,13 @@ def as_costs(served):
 
 def plain(log, served):
     """Sum what each customer bought and was worth in each period, in cents, one row after the other."""
-    known = {who for who, day, *_ in log if START + dt.timedelta(days=day) <= EDGES[-1]}
+    first = {who: min(day for other, day, *_ in log if other == who) for who, *_ in log}
     found, days = {}, {}
     for who, day, amount, cost in log:
         net, value = days.get((who, day), (0, 0))
         days[who, day] = net + amount, value + amount - cost
     events = [(who, day, net >= 0, net, value) for (who, day), (net, value) in days.items()]
-    events += [(who, day, False, 0, -cost) for who, day, cost in served if who in known]
+    events += [(who, max(day, first[who]), False, 0, -cost) for who, day, cost in served if who in first]
     for who, day, bought, net, value in events:
         date = START + dt.timedelta(days=day)
         period = next((end for start, end in pairwise(EDGES) if start < date <= end), None)

@@ -4,6 +4,7 @@ import datetime as dt
 from collections import defaultdict
 from itertools import combinations
 from math import factorial, isnan, nan, prod
+from random import Random
 
 import ibis
 import pandas as pd
@@ -60,12 +61,13 @@ KEYS = {
     "category": lambda line: CATEGORY.get(line[5]),
     "salesperson_id": lambda line: line[6],
     "month": lambda line: (START + dt.timedelta(days=line[1])).replace(day=1),
-    "year": lambda line: (START + dt.timedelta(days=line[1])).year,
+    "year": lambda line: str((START + dt.timedelta(days=line[1])).year),
 }
+COUNTS = ["customers", "orders", "lines_without_cost"]
 CUTS = st.lists(st.sampled_from(sorted(KEYS)), unique=True, max_size=3)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(LOGS, CUTS)
 def test_contribution_of_any_cut_agrees_with_plain_python(log, by):
     parts = defaultdict(list)
@@ -76,10 +78,14 @@ def test_contribution_of_any_cut_agrees_with_plain_python(log, by):
         revenue, cost = sum(line[2] for line in part), sum(line[3] for line in part)
         sold = [line for line in part if line[2] >= 0]
         margin = (revenue - cost) / revenue if revenue > 0 else None
-        counts = (len({line[0] for line in sold}), len({order_of(line) for line in sold}))
+        counts = (
+            len({line[0] for line in sold}),
+            len({(line[0], order_of(line)) for line in sold}),
+            sum(line[3] == 0 for line in sold),
+        )
         expected[key] = (*(pytest.approx(c / 100) for c in (revenue, cost, revenue - cost)), margin, *counts)
     found = profit.contribution(as_lines(log), *by, products=PRODUCTS).to_pandas()
-    assert [*found.columns] == [*by, "revenue", "cost", "contribution", "margin", "customers", "orders"]
+    assert [*found.columns] == [*by, "revenue", "cost", "contribution", "margin", *COUNTS]
     if "month" in by:
         found["month"] = pd.to_datetime(found["month"]).dt.date
     rows = [tuple(map(plain, row)) for row in found.itertuples(index=False)]
@@ -116,7 +122,7 @@ def as_compared(pairs):
     return pd.DataFrame(rows, columns=["customer_id", *MEASURES])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(PAIRS)
 def test_customers_are_ranked_in_each_period(pairs):
     found = profit.ranked(as_compared(pairs), (0.1, 0.2, 0.3, 0.4)).order_by("customer_id").to_pandas()
@@ -149,28 +155,32 @@ def test_customers_are_ranked_in_each_period(pairs):
         assert tiers[f"value_{side}"][4] == sum(pair[place][2] for pair in pairs if pair[place][0] == 0)
 
 
-@pytest.mark.parametrize(
-    ("before", "now", "cause"),
-    [
+def test_a_loss_has_a_cause_and_something_to_do():
+    cases = [
         ((2, 100, 50), (0, 0, 0), "no more purchases"),
         ((2, 100, 50), (0, -20, -70), "no more purchases"),
         ((0, 0, 0), (0, 0, -5), "returns or service without a purchase"),
-        ((0, 0, 0), (1, 50, -5), "purchases at a loss"),
+        ((0, 0, 0), (1, 50, -5), "purchases and service at a loss"),
         ((2, 100, 50), (2, 0, 0), "no revenue left after returns"),
-        ((2, -10, 5), (2, 100, -5), "purchases at a loss"),
+        ((0, 0, 0), (1, -30, -30), "no revenue left after returns"),
+        ((2, -10, 5), (2, 100, -5), "purchases and service at a loss"),
         ((2, 100, 50), (2, 100, 10), "lower margin"),
         ((2, 100, 50), (2, 50, 25), "smaller purchases"),
-        ((2, 100, -50), (2, 200, -100), "larger purchases at a loss"),
+        ((2, 100, -50), (2, 200, -100), "larger purchases and service at a loss"),
         ((2, 100, 50), (1, 50, 25), "fewer purchases"),
-        ((2, 100, -50), (4, 200, -100), "more purchases at a loss"),
-    ],
-)
-def test_a_loss_has_a_cause(before, now, cause):
-    better = ((1, 10, 5), (1, 20, 10))
-    found = profit.fallen(profit.ranked(as_compared([(before, now), better])))
-    assert found.to_pandas()["cause"].to_list() == [cause]
-    told = profit.causes(found).to_dict("records")
-    assert told == [{"cause": cause, "customers": 1, "change": now[2] - before[2]}]
+        ((2, 100, -50), (4, 200, -100), "more purchases and service at a loss"),
+    ]
+    pairs = [(before, now) for before, now, _ in cases]
+    found = profit.fallen(profit.ranked(as_compared([*pairs, ((1, 10, 5), (1, 20, 10))]))).to_pandas()
+    assert found.sort_values("customer_id")["cause"].to_list() == [cause for *_, cause in cases]
+    assert not (found["to_do"] == found["cause"]).any()
+    assert found["to_do"][found["cause"] == "fewer purchases"].to_list() == ["call, and ask who supplies the rest"]
+    told = {row.cause: (row.customers, row.change) for row in profit.causes(found).itertuples()}
+    assert told == {
+        cause: (len(lost), sum(lost))
+        for cause in profit.TO_DO
+        if (lost := [now[2] - before[2] for before, now, why in cases if why == cause])
+    }
 
 
 def test_the_largest_loss_comes_first():
@@ -236,14 +246,18 @@ def test_service_without_purchases_is_in_the_margin():
 
 def test_months_stand_beside_those_of_the_period_before():
     log = [("a", day, 100 * day, 0, None, None, None) for day in (1, 32, 61, 62, 92, 122, 182)]
-    found = profit.by_month(as_lines(log), EDGES)  # 2024-01-01, 02-01, 03-01, 03-02, 04-01, 05-01, 06-30
+    found = profit.by_month(
+        as_lines(log), EDGES, dt.date(2024, 1, 1)
+    )  # 2024-01-01, 02-01, 03-01, 03-02, 04-01, 05-01, 06-30
     assert found["month"].dt.date.to_list() == [dt.date(2024, month, 1) for month in (4, 5, 6)]
     assert found["before"].to_list() == [1, 32, 123]
     assert found["now"].to_list() == [92, 122, 182]
     middle = [dt.date(2024, month, 15) for month in (1, 3, 5)]
-    partial = profit.by_month(as_lines(log), middle)  # of the last period, April alone is whole
+    partial = profit.by_month(as_lines(log), middle, middle[0])  # of the last period, April alone is whole
     assert partial[["before", "now"]].to_numpy().tolist() == [[32, 92]]
-    assert profit.by_month(as_lines(log), [dt.date(2024, month, 15) for month in (3, 4, 5)]).empty
+    assert profit.by_month(as_lines(log), [dt.date(2024, month, 15) for month in (3, 4, 5)], middle[0]).empty
+    late = profit.by_month(as_lines(log[1:]), EDGES, dt.date(2024, 1, 3))  # January is not whole
+    assert late["before"].to_list() == [32, 123]
 
 
 @settings(max_examples=20, deadline=None)
@@ -267,14 +281,14 @@ def test_orders_at_a_loss_agree_with_plain_python(log):
         assert tuple(row[1:]) == (n, losing, pytest.approx(loss / 100), pytest.approx(value / 100))
 
 
-def level_of(revenue, cost):
-    if revenue <= 0 or cost == 0:
+def level_of(revenue, cost, unknown):
+    if revenue <= 0 or unknown:
         return None
     margin = (revenue - cost) / revenue
     return "A" if margin >= 0.5 else "B" if margin >= 0.2 else "C"
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(LOGS)
 def test_levels_and_commissions_agree_with_plain_python(log):
     lines, sold = as_lines(log), defaultdict(list)
@@ -282,7 +296,8 @@ def test_levels_and_commissions_agree_with_plain_python(log):
         if line[5]:
             sold[line[5]].append(line)
     sums = {name: (sum(line[2] for line in part), sum(line[3] for line in part)) for name, part in sold.items()}
-    level = {name: level_of(*both) for name, both in sums.items()}
+    unknown = {name: any(line[3] == 0 <= line[2] for line in part) for name, part in sold.items()}
+    level = {name: level_of(*both, unknown[name]) for name, both in sums.items()}
     levelled = margins.products(lines, PRODUCTS, MARGINS, least_customers=2)
     found = levelled.to_pandas()
     assert {row.product_id: plain(row.level) for row in found.itertuples()} == level
@@ -366,7 +381,9 @@ def test_what_to_promote_and_what_to_limit():
         ("few lose", "C", 100.0, -20.0, 3),
         ("none", None, -5.0, -5.0, 50),
     )
-    promoted = margins.to_promote(table, reach=0.5).to_pandas()  # half of the five judged have 60 customers or more
+    promoted = margins.to_promote(
+        table, MARGINS, reach=0.5
+    ).to_pandas()  # half of the five judged have 60 customers or more
     assert promoted[["product_id", "within_reach", "gain"]].to_numpy().tolist() == [
         ["more room", 60, 40.0],
         ["room", 60, 30.0],
@@ -377,6 +394,23 @@ def test_what_to_promote_and_what_to_limit():
     assert (row["revenue"] + row["gain"]) * (1 - 0.2) == pytest.approx(120)  # its cost leaves 20 % of the new revenue
     assert row["price_rise"] == pytest.approx(row["gain"] / row["revenue"])
     assert margins.to_promote(table[7:]).to_pandas().empty
+    last = levelled(("room", "C", 100.0, 10.0, 40), ("well known", "C", 100.0, 10.0, 90))
+    assert margins.to_promote(last, MARGINS, reach=1).to_pandas().empty  # it is limited, so it is not promoted
+
+
+def test_no_level_where_a_cost_is_not_known():
+    """A cost that is not known counts as 0; one such line must not make a product at a loss the best."""
+    log = [("a", day, 1000, cost, None, product, None) for day, cost, product in ((1, 999, "p"), (2, 300, "q"))]
+    gaps = [("b", 3, 5000, nan, None, "p", None), ("b", 4, -100, nan, None, "q", None)]
+    found = margins.products(as_lines(log + gaps), None, MARGINS).to_pandas().set_index("product_id")
+    assert found["lines_without_cost"].to_dict() == {"p": 1, "q": 0}  # the refund of goods that were kept costs nothing
+    assert {name: plain(level) for name, level in found["level"].items()} == {"p": None, "q": "A"}
+
+
+def test_an_order_id_of_two_customers_is_two_orders():
+    log = [(who, 1, 100, 200, "o1", None, None) for who in ("a", "b")]
+    assert profit.contribution(as_lines(log)).to_pandas()["orders"].to_list() == [2]
+    assert profit.losing_orders(as_lines(log)).to_pandas()["orders"].sum() == 2
 
 
 def test_impossible_parameters_are_refused():
@@ -396,9 +430,15 @@ def test_impossible_parameters_are_refused():
             asked(without)
 
 
-@settings(max_examples=2, deadline=None)
-@given(LOGS.filter(lambda log: len(log) > 15), st.randoms())
-def test_row_order_changes_nothing(log, random):
+def test_row_order_changes_nothing():
+    ids = (["a", "b", "c", HOSTILE], ["o1", "o2", "o3", None], ["p", "q", HOSTILE, None], ["s", "t", None])
+    random = Random(1)
+    log = []
+    for _ in range(40):
+        who, order, product, person = map(random.choice, ids)
+        log.append(
+            (who, random.randint(1, 182), random.randint(-300, 1001), random.randint(0, 300), order, product, person)
+        )
     one, other = as_lines(log), as_lines(random.sample(log, len(log)))
     results = []
     for lines in (one, other):
@@ -426,7 +466,7 @@ def last_year(sample):
     data = open_dataset(sample)
     edges = periods.edges(data.period[0], data.as_of, months=12, count=2)
     lines = data.lines()
-    return data, edges, lines.filter(lines["date"] > edges[1])
+    return data, edges, lines.filter(lines["date"] > edges[1]).cache()
 
 
 def test_finds_the_product_levels_of_the_sample_company(last_year, truth):
@@ -474,7 +514,7 @@ def test_the_sample_company_sums_up(last_year):
     assert totals["value"]["now"] < whole["contribution"]  # service
     found = profit.decomposition(totals)
     assert found["part"].sum() == pytest.approx(totals["value"]["now"] - totals["value"]["before"], abs=1e-6)
-    months = profit.by_month(data.lines(), edges)
+    months = profit.by_month(data.lines(), edges, data.period[0])
     assert len(months) == 12
     assert months["now"].sum() == pytest.approx(whole["contribution"])
 

@@ -56,6 +56,14 @@ def shift(now, before, ratio):
     return 2 * root / math.sqrt(1 + ratio)
 
 
+def chance(errors, freedom):
+    both = sum(errors)
+    if not both or math.isinf(both):
+        return both
+    inverse = sum(error**2 / n for error, n in zip(errors, freedom, strict=True)) / both**2
+    return math.sqrt(both) * (Z + (Z**3 + Z) / 4 * inverse + (5 * Z**5 + 16 * Z**3 + 3 * Z) / 96 * inverse**2)
+
+
 def by_id(table):
     return table.to_pandas().set_index("customer_id")
 
@@ -94,7 +102,7 @@ def test_more_complaints_agree_with_plain_python(rows, opened):
     firsts = {who: min(date for one, date in purchases(rows) if one == who) for who, _ in purchases(rows)}
     expected = {}
     for who, first in firsts.items():
-        theirs = [day(number) for one, number, cause in opened if one == who and cause == "damage"]
+        theirs = [day(n) for one, n, cause in opened if one == who and cause == "damage" and day(n) >= first]
         if theirs and first < SPLIT:
             ratio = (AS_OF - SPLIT).days / (SPLIT - first).days
             now, before = sum(date > SPLIT for date in theirs), sum(date <= SPLIT for date in theirs)
@@ -115,10 +123,10 @@ def test_later_payment_agrees_with_plain_python(rows):
             [late for one, number, late, amount in rows if one == who and amount > 0 and (day(number) > SPLIT) is now]
             for now in (True, False)
         ]
-        if min(map(len, sides)) >= 3:
+        if min(map(len, sides)) >= 5:
             now, before = map(np.mean, sides)
-            error = math.sqrt(sum(np.var(side, ddof=1) / len(side) for side in sides))
-            expected[who] = (now, before, now - before >= 10 and now - before > Z * error + 1e-12)
+            limit = chance([np.var(side, ddof=1) / len(side) for side in sides], [len(side) - 1 for side in sides])
+            expected[who] = (now, before, now - before >= 10 and now - before > limit + 1e-12)
     assert set(found.index) == set(expected)
     for who, facts in expected.items():
         row = found.loc[who, ["days_late", "days_late_before", "later_payment"]]
@@ -138,14 +146,17 @@ def test_lower_margin_agrees_with_plain_python(rows):
         facts = []
         for now in (True, False):
             side = np.array([(a, v) for one, number, a, v in rows if one == who and (day(number) > SPLIT) is now])
-            if len(side) < 3 or side[:, 0].sum() <= 0:
+            if len(side) < 5 or side[:, 0].sum() <= 0:
                 break
             a, v = side.T.astype(float)
             margin = v.sum() / a.sum()
-            facts.append((margin, len(a) / (len(a) - 1) * ((v - margin * a) ** 2).sum() / a.sum() ** 2))
+            n = a.sum() ** 2 / (a**2).sum()
+            error = n / (n - 1) * ((v - margin * a) ** 2).sum() / a.sum() ** 2 if n > 1 + 1e-9 else math.inf
+            facts.append((margin, error, n - 1))
         else:
-            (now, error), (before, other) = facts
-            expected[who] = (now, before, before - now >= 0.05 and before - now > Z * math.sqrt(error + other))
+            (now, *one), (before, *other) = facts
+            limit = chance(*zip(one, other, strict=True))
+            expected[who] = (now, before, before - now >= 0.05 and before - now > limit)
     assert set(found.index) == set(expected)
     for who, (now, before, lower) in expected.items():
         assert tuple(found.loc[who, ["margin", "margin_before"]]) == pytest.approx((now, before))
@@ -159,9 +170,8 @@ def test_narrower_range_agrees_with_plain_python(rows):
     expected = {}
     for who in {who for who, *_ in rows}:
         sides = [defaultdict(int), defaultdict(int)]
-        for one, number, amount, category in rows:
-            if one == who and amount > 0 and category:
-                sides[day(number) > SPLIT][category] += 1
+        for number, category in {(n, c) for one, n, amount, c in rows if one == who and amount > 0 and c}:
+            sides[day(number) > SPLIT][category] += 1
         before, now = sides
         if before and now:
             n, m = sum(now.values()), sum(before.values())
@@ -190,10 +200,61 @@ def test_chance_alone_rarely_gives_a_sign():
     assert 0.02 < fewer.mean() < 0.055
     cases = rows.rename(columns={"date": "opened"}).assign(cause="damage")
     assert signs.more_complaints(cases, bought, SPLIT, AS_OF).to_pandas()["more_complaints"].mean() < 0.055
-    assert signs.lower_margin(bought, SPLIT, drop=0.01).to_pandas()["lower_margin"].mean() < 0.08  # t of few purchases
+    assert 0.02 < signs.lower_margin(bought, SPLIT, drop=0.01).to_pandas()["lower_margin"].mean() < 0.06
     halved = rows[(rows["date"] <= SPLIT) | (rng.random(len(rows)) < 0.2)]
     left = signs.fewer_orders(pd.concat([first, halved]).assign(amount=1.0), SPLIT, AS_OF).to_pandas()
     assert left["fewer_orders"][left["usual_orders"] > 10].mean() > 0.9
+
+
+def unchanged(rng, size, *, now, before):
+    """Return the days of customers who go on as ever: so many in either part of the year, at random numbers of each."""
+    counts = np.column_stack([rng.integers(*before, size), rng.integers(*now, size)]).ravel()
+    rows = pd.DataFrame({"customer_id": np.repeat(np.repeat(np.arange(size), 2), counts)}).astype(str)
+    late = np.repeat(np.tile([False, True], size), counts)
+    return rows.assign(date=[day(n) for n in np.where(late, rng.integers(182, 366, len(rows)), rng.integers(0, 182))])
+
+
+@pytest.mark.parametrize(("scatter", "most"), [(0.5, 0.07), (1.0, 0.075), (1.5, 0.085)])
+def test_chance_alone_rarely_lowers_a_margin(scatter, most):
+    """Of 4,000 customers whose amounts are lognormal and whose purchases leave 40 % on average, as ever."""
+    rng = np.random.default_rng(2)
+    rows = unchanged(rng, 4000, now=(5, 15), before=(5, 30))
+    amount = rng.lognormal(4, scatter, len(rows))
+    bought = rows.assign(amount=amount, value=amount * rng.normal(0.4, 0.1, len(rows)))
+    found = signs.lower_margin(bought, SPLIT, drop=0.001).to_pandas()["lower_margin"]
+    assert len(found) == 4000
+    assert 0.02 < found.mean() < most
+
+
+@pytest.mark.parametrize(("draw", "most"), [("normal", 0.06), ("lognormal", 0.06)])
+def test_chance_alone_rarely_makes_payment_later(draw, most):
+    rng = np.random.default_rng(3)
+    rows = unchanged(rng, 4000, now=(5, 15), before=(5, 30))
+    late = getattr(rng, draw)(0, 1, len(rows)) * 20
+    invoices = rows.rename(columns={"date": "due"}).assign(amount=1.0, days_late=late.round().astype(int))
+    found = signs.later_payment(invoices, SPLIT, days=1).to_pandas()["later_payment"]
+    assert len(found) == 4000
+    assert 0.01 < found.mean() < most
+
+
+def test_chance_alone_rarely_narrows_a_range():
+    """Of 3,000 customers whose purchases are of one category each, in six lines, at most one in 20 shows the sign."""
+    rng = np.random.default_rng(4)
+    rows = unchanged(rng, 3000, now=(1, 12), before=(4, 30))
+    rows = rows.assign(amount=1.0, category=rng.choice([*"abcdefgh"], len(rows)))
+    lines = pd.concat([rows] * 6)
+    assert signs.narrower_range(lines, SPLIT).to_pandas()["narrower_range"].mean() < 0.05
+    narrowed = lines.assign(category=lines["category"].where(lines["date"] <= SPLIT, "a"))
+    found = signs.narrower_range(narrowed, SPLIT).to_pandas()
+    assert found["narrower_range"][found["usual_categories"] > 4].mean() > 0.9
+
+
+def test_complaints_before_the_first_purchase_do_not_count():
+    bought = as_log([("a", 100, 10, "p"), ("a", 300, 10, "p")])
+    opened = [20, 30, 40, 50, 120, 200, 210, 220]
+    cases = pd.DataFrame({"customer_id": "a", "opened": [pd.Timestamp(day(n)) for n in opened], "cause": "damage"})
+    (row,) = signs.more_complaints(cases, bought, SPLIT, AS_OF).to_pandas().itertuples()
+    assert (row.complaints, row.usual_complaints) == (3, pytest.approx(184 / (SPLIT - day(100)).days))
 
 
 def test_impossible_limits_are_refused():
@@ -219,6 +280,15 @@ class TestTiers:
         with pytest.raises(Unanswerable, match="ordinary tier"):
             treatment.entry(treatment.tiered(everyone, worth, (0.3, 0.3, 0.2, 0.2)), "ordinary")
 
+    def test_a_period_that_begins_before_the_data_is_not_whole(self):
+        for first, whole in ((dt.date(2023, 6, 1), True), (dt.date(2024, 1, 8), True), (dt.date(2024, 1, 9), False)):
+            assert treatment.whole(first, AS_OF, 12) is whole
+        treatment.refuse_short(dt.date(2024, 1, 8), AS_OF, 12)
+        with pytest.raises(Unanswerable, match=r"last 12 months are not .* on 2024-03-01: set months to 10 or less"):
+            treatment.refuse_short(dt.date(2024, 3, 1), AS_OF, 12)
+        with pytest.raises(Unanswerable, match=r"last month is not .* begin on 2024-12-20\.$"):
+            treatment.refuse_short(dt.date(2024, 12, 20), AS_OF, 1)
+
     def test_half_a_period_ago(self):
         found = treatment.half_a_period_ago(dt.date(2023, 1, 2), dt.date(2025, 12, 31), 12)
         assert found == (dt.date(2024, 6, 30), dt.date(2024, 12, 31), dt.date(2025, 6, 30))
@@ -235,6 +305,7 @@ def of_the_sample(data, as_of, since, split):
         treatment.with_category(data.lines(as_of), data.table("products")),
         as_of=as_of,
         split=split,
+        first=START,
         invoices=receivables.invoices(data.table("payments", as_of), as_of),
         cases=data.table("cases", as_of),
         not_complaints=NOT_COMPLAINTS,
@@ -253,11 +324,11 @@ class TestSample:
         assert len(places) == 10
         assert places.max() < 12  # the first 12 of the list hold all ten
         assert listed["warnings"][places].str.startswith("silent, fewer orders").all()
-        assert (len(frame), len(listed)) == (230, 55)  # 45 others: less than a quarter of the key customers
+        assert (len(frame), len(listed)) == (230, 48)  # 38 others: a sixth of the key customers
         assert not {*truth["rising_small"]} & {*listed["customer_id"]}
         counted = treatment.by_sign(warned)
         assert counted["sign"].to_list() == [*treatment.SIGNS, "any sign"]
-        assert counted["customers"].to_list() == [39, 24, 2, 1, 9, 2, 55]
+        assert counted["customers"].to_list() == [39, 24, 1, 1, 5, 0, 48]
         assert counted["value"].iloc[-1] == pytest.approx(listed["value"].sum())
         assert treatment.refuse_missing(warned) is None
 
@@ -274,8 +345,9 @@ class TestSample:
         later = frame["customer_id"].map(worth["value"]).fillna(0)
         orders = frame["customer_id"].map(worth["purchases"]).fillna(0)
         lost = (orders == 0) | (later < 0.25 * frame["value"])
-        assert fate["lost"].to_dict()["any sign"] == lost[frame["signs"] > 0].sum()
-        assert fate["lost"].to_dict()["no sign"] == lost[frame["signs"] == 0].sum()
+        fallen, nothing = fate["lost_or_more_than_halved"], fate["bought_nothing"]
+        for group, here in {"any sign": frame["signs"] > 0, "no sign": frame["signs"] == 0}.items():
+            assert (fallen[group], nothing[group]) == (lost[here].sum(), (orders[here] == 0).sum())
         assert fate.loc["no sign", "low"] < fate.loc["no sign", "rate"] < fate.loc["no sign", "high"]
         assert math.isnan(fate.loc["narrower range", "rate"])  # nobody showed it
 
@@ -287,25 +359,25 @@ def test_signs_that_the_tables_cannot_show_are_named():
     everyone = customers.summary(log, as_of=AS_OF)
     worth = periods.by_period(customers.transaction_lines(log), None, [dt.date(2023, 12, 31), AS_OF])
     tiered = treatment.tiered(everyone, worth, (0.5, 0.5, 0, 0))
-    warned = treatment.warned(
-        tiered,
-        customers.purchases(log),
-        treatment.with_category(customers.transaction_lines(log)),
-        as_of=AS_OF,
-        split=SPLIT,
-    )
+    facts = (tiered, customers.purchases(log), treatment.with_category(customers.transaction_lines(log)))
+    warned = treatment.warned(*facts, as_of=AS_OF, split=SPLIT, first=START)
     found = by_id(warned)
     assert found["warnings"].to_dict() == {"a": "silent", "b": ""}
     assert found["signs"].to_dict() == {"a": 1, "b": 0}
     assert (found["usual_gap"]["a"], found["silence"]["a"]) == (median([10, 10]), 335)
     with pytest.raises(Unanswerable, match=r"later payment \(needs the payments\).*narrower range"):
         treatment.refuse_missing(warned)
+    late = treatment.warned(*facts, as_of=AS_OF, split=day(9), first=day(10))
+    assert treatment.by_sign(late)["sign"].to_list() == ["silent", "any sign"]
+    with pytest.raises(Unanswerable, match="only silence was looked for"):
+        treatment.refuse_missing(late)
     fate = treatment.foretold(warned, worth, 0.5)
     assert fate["group"].to_list() == ["no sign", "any sign", "two or more", "silent", "fewer orders"]
     assert fate["customers"].to_list() == [1, 1, 0, 1, 0]
-    assert fate["lost"].to_list() == [0, 0, 0, 0, 0]
+    assert fate["lost_or_more_than_halved"].to_list() == [0, 0, 0, 0, 0]
     nobody = treatment.foretold(warned, pd.DataFrame({"customer_id": ["z"], "purchases": [1], "value": [9.0]}), 0.5)
-    assert nobody["lost"].to_list() == [1, 1, 0, 1, 0]
+    for column in ("lost_or_more_than_halved", "bought_nothing"):
+        assert nobody[column].to_list() == [1, 1, 0, 1, 0]
 
 
 def test_the_product_stands_for_a_missing_category():
@@ -338,6 +410,7 @@ def test_speaks_other_dialects(dialect):
         treatment.with_category(lines, products),
         as_of=AS_OF,
         split=SPLIT,
+        first=START,
         invoices=receivables.invoices(payments, AS_OF),
         cases=cases,
         not_complaints=NOT_COMPLAINTS,

@@ -66,7 +66,8 @@ def test_visits_due_agree_with_plain_python(made, cadence, directed):
         assert (found["days_since"][row.customer_id], found["due"][row.customer_id]) == (since, due)
         assert found["days_overdue"][row.customer_id] == (since - limit[row.tier] if due else 0)
         assert pd.isna(found["last_contact"][row.customer_id]) == (not ours)
-    state = treatment.in_cadence(visits).set_index("tier")
+    state = treatment.in_cadence(visits, cadence).set_index("tier")
+    assert state["cadence"].to_list() == cadence
     assert state.index.to_list() == TIERS
     assert state["due"].to_dict() == found.groupby("tier")["due"].sum().reindex(TIERS, fill_value=0).to_dict()
     assert (state["within"] + state["due"]).to_dict() == {"important": 1, "major": 2, "ordinary": 1, "small": 1}
@@ -78,7 +79,8 @@ def test_contacts_of_nobody_and_impossible_cadences():
     nobody = pd.DataFrame({"customer_id": ["z"], "time": [pd.Timestamp(AS_OF)], "purpose": ["sales"]})
     found = treatment.visits_due(people, nobody, (1, 1, 1, 1), as_of=AS_OF).to_pandas()
     assert (found["due"].to_list(), found["days_overdue"].to_list()) == ([False], [0])
-    assert treatment.in_cadence(treatment.visits_due(people.head(0), nobody, as_of=AS_OF))["customers"].sum() == 0
+    empty = treatment.in_cadence(treatment.visits_due(people.head(0), nobody, as_of=AS_OF))
+    assert (empty["customers"].sum(), empty["cadence"].to_list()) == (0, [30, 60, 180, 0])
     for wrong in ((1, 2, 3), (1, 2, 3, -1)):
         with pytest.raises(ValueError, match="cadence"):
             treatment.visits_due(people, nobody, wrong, as_of=AS_OF)
@@ -307,14 +309,25 @@ class TestSmallCustomers:
         assert counted["treatment"].to_list() == [*treatment.TREATMENTS]
         assert counted["customers"].to_list() == [1, 1, 2]
         assert counted["at_stake"].to_list() == [4, 30, 14]
+        looked_at = treatment.by_treatment(treatment.treated(people, adjust=adjust.head(0)), ["adjust"])
+        assert looked_at.to_numpy().tolist() == [["adjust price or service", 0, 0]]
+        with pytest.raises(Unanswerable, match="three different months"):
+            treatment.treated(people)
         alone = treatment.treated(people, growing=growing, adjust=None)
         assert alone.columns == ("customer_id", "treatment", "at_stake", "value", "purchases", "growth")
 
-    def test_could_grow_takes_three_months(self):
-        log = bought(*(("a", (month, 1), 1.0) for month in (1, 2, 3)), *(("b", (1, day), 1.0) for day in (1, 2, 3)))
-        rising = pd.DataFrame({"customer_id": [*"abz"], "gain": [1.0, 2, 3], "chance": 0.5})
-        found = treatment.could_grow(pd.DataFrame({"customer_id": [*"ab"]}), log, rising).to_pandas()
-        assert found[["customer_id", "at_stake"]].to_numpy().tolist() == [["a", 1]]
+    def test_regular_is_who_bought_in_three_months_of_the_period(self):
+        log = bought(
+            *(("a", (month, 1), 1.0) for month in (1, 2, 3)),
+            *(("b", (1, number), 1.0) for number in (1, 2, 3)),
+            *(("z", (month, 1), 1.0) for month in (1, 2, 3)),
+        )
+        small = pd.DataFrame({"customer_id": [*"ab"]})
+        assert treatment.regular(small, log, START).to_pandas()["customer_id"].to_list() == ["a"]
+        assert treatment.regular(small, log, dt.date(2024, 1, 1)).to_pandas().empty  # the first was before the period
+        assert treatment.spans(dt.date(2024, 10, 31), AS_OF) is False
+        assert treatment.spans(dt.date(2024, 10, 30), AS_OF) is True
+        assert treatment.spans(dt.date(2024, 11, 15), dt.date(2025, 1, 15)) is True
 
     def test_finds_what_is_planted_in_the_sample_company(self, sample, truth):
         data = open_dataset(sample)

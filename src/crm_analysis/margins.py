@@ -52,10 +52,10 @@ def products(
     Returns
     -------
     ibis.Table
-        `product_id`, `name` (where known), `level` (A is the best; NULL for a product without revenue, or whose lines
-        have no cost, so that its margin is not known), `revenue`, `cost`, `contribution`, `margin`, `customers`,
-        `orders` (see `profit.contribution`), `few`. Lines without a product are in none. Raises `Unanswerable`
-        without costs.
+        `product_id`, `name` (where known), `level` (A is the best; NULL for a product without revenue, or of which a
+        line has no cost, so that its margin is not known), `revenue`, `cost`, `contribution`, `margin`, `customers`,
+        `orders`, `lines_without_cost` (see `profit.contribution`), `few`. Lines without a product are in none. Raises
+        `Unanswerable` without costs.
     """
     letters = labels(margins)
     table = as_table(lines)
@@ -63,7 +63,7 @@ def products(
         raise Unanswerable("The data have no costs of what was sold, so nothing tells the margin of a product.")
     found = contribution(table.filter(table["product_id"].notnull()), "product_id")
     level = ibis.cases(
-        ((found["revenue"] <= 0) | (found["cost"] == 0), ibis.null("string")),
+        ((found["revenue"] <= 0) | (found["lines_without_cost"] > 0), ibis.null("string")),
         *((found["margin"] >= bound, level) for bound, level in zip(margins, letters, strict=False)),
         else_=[*letters][-1],
     )
@@ -93,13 +93,15 @@ def by_level(levelled: Table, margins: Sequence[float] = MARGINS) -> pd.DataFram
     return found
 
 
-def to_promote(levelled: Table, reach: float = 0.75) -> ir.Table:
+def to_promote(levelled: Table, margins: Sequence[float] = MARGINS, reach: float = 0.75) -> ir.Table:
     """Return the products of the best level that fewer customers buy than usual, where most can be gained first.
 
     Parameters
     ----------
     levelled
         See `products`; those of few customers are left out.
+    margins
+        The lowest margin of each level but the last, below which nothing is worth promoting.
     reach
         The quantile of the products' numbers of customers that is held to be within reach.
 
@@ -113,7 +115,8 @@ def to_promote(levelled: Table, reach: float = 0.75) -> ir.Table:
         raise ValueError(f"the reach is a quantile from 0 to 1, not {reach}")
     judged = _judged(levelled)
     best, within = judged["level"].min().as_scalar(), judged["customers"].quantile(reach).as_scalar()
-    best_ones = judged.filter(judged["level"] == best).mutate(within_reach=within.cast("float64").floor().cast("int64"))
+    best_ones = judged.filter(judged["level"] == best, judged["level"] != [*labels(margins)][-1])
+    best_ones = best_ones.mutate(within_reach=within.cast("float64").floor().cast("int64"))
     gain = best_ones["contribution"] / best_ones["customers"] * (best_ones["within_reach"] - best_ones["customers"])
     room = best_ones.mutate(gain=gain)
     return room.filter(room["gain"] > 0).order_by(ibis.desc("gain"), "product_id")

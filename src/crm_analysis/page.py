@@ -150,9 +150,10 @@ def list(
         count += f"; the first {SHOWN} are shown"
     if total > LISTED:
         count += f", the first {LISTED:,} are in the files"
+    action_shown = f'<p class="action">{html.escape(action)}</p>' if total else ""
     shown = (
         f'<section class="list"><h3>{html.escape(title)}</h3>'
-        f'<p class="action">{html.escape(action)}</p><p class="count">{count}.</p>'
+        f'{action_shown}<p class="count">{count}.</p>'
         f"{_html_table(frame.head(SHOWN), units, label=title) if len(frame) else ''}"
         f"<!-- files of {name} --></section>"
     )
@@ -231,10 +232,10 @@ def written(value: Any, unit: str = "") -> str:
     if isinstance(value, dt.date):
         return value.isoformat()[:10]
     if unit == "share":
-        return f"{value:.1%}"
+        return f"{value:z.1%}"
     if _is_currency(unit):
-        return f"{unit} {value:,.0f}" if abs(value) >= 1000 else f"{unit} {value:,.2f}"
-    number = f"{value:,.0f}" if float(value).is_integer() and abs(value) < 2**53 else f"{value:,.3g}"
+        return f"{unit} {value:,.0f}" if abs(value) >= 1000 else f"{unit} {value:z,.2f}"
+    number = f"{value:z,.0f}" if float(value).is_integer() and abs(value) < 2**53 else f"{value:,.3g}"
     if abs(value) >= 100:
         number = f"{value:,.0f}"
     return f"{number} {unit}".rstrip() if unit not in ("", "customers", "rows", "index") else number
@@ -306,7 +307,7 @@ def _cells(column: pd.Series, unit: str, numeric: bool) -> builtins.list[str]:
     known = column.dropna()
     counted = not _is_currency(unit) and (known % 1 == 0).all()
     whole = pd.api.types.is_integer_dtype(column) or counted or known.abs().max() >= 1000
-    form = ".1%" if unit == "share" else ",.0f" if whole else ",.2f" if unit else ",.4g"
+    form = "z.1%" if unit == "share" else "z,.0f" if whole else "z,.2f" if unit else "z,.4g"
     return [f"<td class=n>{written(None) if pd.isna(value) else format(value, form)}</td>" for value in column]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from collections.abc import Sequence
 
@@ -11,9 +12,10 @@ import pandas as pd
 
 from crm_analysis.customers import Table, as_table
 from crm_analysis.errors import Unanswerable
+from crm_analysis.intake import MONEY_TYPE
 
 MEASURES = ("purchases", "revenue", "value")
-SLACK = 12  # a period counts as whole if at most a twelfth of it is before the data begin
+SLACK = 7  # days without data at the beginning of a period that counts as whole
 
 
 def edges(first: dt.date, as_of: dt.date, *, months: int, count: int) -> list[dt.date]:
@@ -38,22 +40,33 @@ def edges(first: dt.date, as_of: dt.date, *, months: int, count: int) -> list[dt
     Raises
     ------
     Unanswerable
-        Several periods are to be compared, and the data begin too late for the first of them: more than a twelfth of
-        it is missing. A single period may be as short as the data.
+        Several periods are to be compared, and the data begin more than a week after the first of them does. A single
+        period may be as short as the data.
     """
     if months < 1 or count < 1:
         raise ValueError(f"there is at least one period of at least one month, not {count} of {months} months")
     found = [_back(as_of, months * steps) for steps in range(count, -1, -1)]
-    start, end = found[:2]
-    if count > 1 and first - start > (end - start) / SLACK + dt.timedelta(days=1):
-        longest = max(
-            (m for m in range(1, months) if _back(as_of, m * count) >= first - dt.timedelta(days=1)), default=0
-        )
+    if count > 1 and not _whole(first, found[0]):
+        longest = max((m for m in range(1, months) if _whole(first, _back(as_of, m * count))), default=0)
         raise Unanswerable(
-            f"{count} periods of {months} months up to {as_of} need data from {start + dt.timedelta(days=1)} on, and"
-            f" they begin on {first}" + (f": set months to {longest} or less." if longest else ".")
+            f"{count} periods of {named(months, 'one ')} up to {as_of} need data from"
+            f" {found[0] + dt.timedelta(days=1)} on, and they begin on {first}"
+            + (f": set months to {longest} or less." if longest else ".")
         )
     return found
+
+
+def whole(first: dt.date, as_of: dt.date, *, months: int, most: int, least: int = 1) -> list[dt.date]:
+    """Return the edges of as many whole periods as the data have, up to `most`; of `least` at least (see `edges`)."""
+    for count in range(most, least, -1):
+        with contextlib.suppress(Unanswerable):
+            return edges(first, as_of, months=months, count=count)
+    return edges(first, as_of, months=months, count=least)
+
+
+def named(months: int, one: str = "") -> str:
+    """Return what a sentence calls a period of so many months: `12 months`, or `month`."""
+    return f"{months} months" if months > 1 else f"{one}month"
 
 
 def by_period(lines: Table, service_costs: Table | None, edges: Sequence[dt.date]) -> ir.Table:
@@ -64,8 +77,7 @@ def by_period(lines: Table, service_costs: Table | None, edges: Sequence[dt.date
     lines
         Transaction lines with their `value` (`customers.transaction_lines`).
     service_costs
-        What it cost to serve each customer, if it is known; those of people without any transaction by the last day
-        belong to nobody, as in `customers.summary`.
+        What it cost to serve each customer, if it is known (see `served`).
     edges
         The day before the first period, and the last day of each (see `edges`).
 
@@ -76,21 +88,37 @@ def by_period(lines: Table, service_costs: Table | None, edges: Sequence[dt.date
         `purchases`, `revenue`, `value` (floats; profit after service costs where costs are known, else revenue).
         Periods that cover all of the data sum to the customer's `revenue` and `value` in `customers.summary`.
     """
-    until = max(edges)
     sold = as_table(lines)
-    sold = sold.filter(sold["date"] <= until)
+    sold = sold.filter(sold["date"] <= max(edges))
     days = sold.group_by("customer_id", "date").aggregate(amount=sold["amount"].sum(), value=sold["value"].sum())
-    if service_costs is None:
-        return _totals(days.mutate(bought=days["amount"] >= 0), edges)
     days = days.mutate(bought=days["amount"] >= 0)
-    served = as_table(service_costs)
-    served = served.filter(served["date"].cast("date") <= until).semi_join(sold, "customer_id")
+    if service_costs is None:
+        return _totals(days, edges)
+    costs = served(service_costs, sold)
     nothing = ibis.literal(0).cast(days["amount"].type())
-    loss = (-served["cost"].cast("decimal(18, 6)")).cast(days["value"].type())
-    costs = served.select(
-        "customer_id", date=served["date"].cast("date"), amount=nothing, value=loss, bought=ibis.literal(False)
+    costs = costs.select(
+        "customer_id", "date", amount=nothing, value=-costs["cost"].cast(days["value"].type()), bought=False
     )
     return _totals(days.union(costs), edges)
+
+
+def served(service_costs: Table, lines: Table) -> ir.Table:
+    """Return what it cost to serve the customers, and when that counts.
+
+    What somebody cost before the first transaction counts on the day of that: until then it was in nobody's profit
+    (see `customers.summary`), so a period has the same profit in every later report. The costs of people without a
+    transaction belong to nobody.
+
+    Returns
+    -------
+    ibis.Table
+        `customer_id`, `date`, `cost` (decimal).
+    """
+    costs, sold = as_table(service_costs), as_table(lines)
+    first = sold.group_by(buyer="customer_id").aggregate(first=sold["date"].min())
+    known = costs.inner_join(first, costs["customer_id"] == first["buyer"])
+    date = ibis.greatest(known["date"].cast("date"), known["first"])
+    return known.select("customer_id", date=date, cost=known["cost"].cast(MONEY_TYPE))
 
 
 def compare(worth: Table, before: dt.date, now: dt.date) -> ir.Table:
@@ -156,10 +184,10 @@ def explained(compared: Table) -> ir.Table:
     by_amount, by_margin = _part(amount, orders, margin), _part(margin, orders, amount)
     found = table.mutate(
         change=change,
-        by_amount=both.ifelse(by_amount, 0.0).fill_null(0.0),
-        by_margin=both.ifelse(by_margin, 0.0).fill_null(0.0),
+        by_amount=both.ifelse(by_amount, 0.0).fill_null(0.0).round(6),
+        by_margin=both.ifelse(by_margin, 0.0).fill_null(0.0).round(6),
     )
-    return found.mutate(by_orders=found["change"] - found["by_amount"] - found["by_margin"])
+    return found.mutate(by_orders=(found["change"] - found["by_amount"] - found["by_margin"]).round(6))
 
 
 def _part(own: list[ir.FloatingValue], one: list[ir.FloatingValue], other: list[ir.FloatingValue]) -> ir.FloatingValue:
@@ -168,10 +196,14 @@ def _part(own: list[ir.FloatingValue], one: list[ir.FloatingValue], other: list[
     return (own[1] - own[0]) * (equal / 3 + mixed / 6)
 
 
+def _whole(first: dt.date, start: dt.date) -> bool:
+    return (first - start).days <= SLACK + 1
+
+
 def _totals(days: ir.Table, edges: Sequence[dt.date]) -> ir.Table:
-    """Sum what happened in each period; what was before the first is left out."""
+    """Sum what happened in each period; what was before the first or after the last is left out."""
     first, *ends = sorted(edges)
-    days = days.filter(days["date"] > first)
+    days = days.filter(days["date"] > first, days["date"] <= ends[-1])
     period = ibis.cases(*((days["date"] <= end, ibis.literal(end)) for end in ends), else_=ibis.null("date"))
     days = days.mutate(period=period)
     found = days.group_by("customer_id", "period").aggregate(

@@ -13,9 +13,16 @@ import pandas as pd
 from crm_analysis import periods, pyramid
 from crm_analysis.customers import Table, as_table, exact_sum
 from crm_analysis.errors import Unanswerable
+from crm_analysis.pyramid import by_period
 
 CUTS = ("customer_id", "order_id", "product_id", "category", "salesperson_id", "channel", "month", "year")
 NO_PURCHASE = "no purchase"
+AT_A_LOSS = "purchases and service at a loss"
+TO_DO = by_period.TO_DO | {  # about why somebody is worth less
+    "returns or service without a purchase": "ask what went wrong, and look at returns and service",
+    "no revenue left after returns": "ask why they have returned it",
+    **{f"{kind}{AT_A_LOSS}": "raise the price, or do less service" for kind in ("", "larger ", "more ")},
+}
 # Each factor of the profit, and what it is called when it is less and more than before.
 FACTORS = {
     "customers": ("fewer customers", "more customers"),
@@ -36,8 +43,8 @@ def contribution(lines: Table, *by: str, products: Table | None = None) -> ir.Ta
     lines
         Transaction lines with their `value` (`customers.transaction_lines`), of the time that is looked at.
     by
-        What the sales are cut by, together: any of `CUTS`. `month` (its first day) and `year` are those of the
-        calendar in which the line's date is; without any, there is one row for everything.
+        What the sales are cut by, together: any of `CUTS`. `month` (its first day) and `year` (a text) are those of
+        the calendar in which the line's date is; without any, there is one row for everything.
     products
         Their `category`, where the sales are cut by it; one row per product.
 
@@ -47,7 +54,9 @@ def contribution(lines: Table, *by: str, products: Table | None = None) -> ir.Ta
         The columns `by` (NULL where it is not known), `revenue`, `cost` (where costs are known), `contribution`
         (revenue - cost, else revenue), `margin` (contribution for each unit of revenue; NULL unless there is revenue),
         `customers` and `orders` (different ones with a line that is no return; lines without an `order_id` belong to
-        an order of the customer's day). Any cut sums to the same revenue, cost and contribution.
+        an order of the customer's day, and an `order_id` of two customers is two orders), `lines_without_cost` (where
+        costs are known: lines that are no return and have a cost of 0, as those have whose cost is not known). Any cut
+        sums to the same revenue, cost and contribution.
 
     Raises
     ------
@@ -62,11 +71,13 @@ def contribution(lines: Table, *by: str, products: Table | None = None) -> ir.Ta
         if "category" in named.columns:
             named = named.select(of="product_id", category="category")
             table = table.left_join(named, table["product_id"] == named["of"])
-    calendar = {"month": table["date"].truncate("M").cast("date"), "year": table["date"].year()}
+    calendar = {"month": table["date"].truncate("M").cast("date"), "year": table["date"].year().cast("string")}
     table = table.mutate(**{name: calendar[name] for name in by if name in calendar})
     if lacking := set(by) - set(table.columns):
         raise Unanswerable(f"The data do not tell the {' and the '.join(sorted(lacking))} of what was sold.")
     sold = table["amount"] >= 0
+    order = ibis.struct({"customer": table["customer_id"], "order": _order(table)})
+    costless = {"lines_without_cost": table.count(where=sold & (table["cost"] == 0))} if "cost" in table.columns else {}
     found = table.aggregate(
         by=[*by],
         **{
@@ -75,13 +86,14 @@ def contribution(lines: Table, *by: str, products: Table | None = None) -> ir.Ta
             if column in table.columns
         },
         customers=table["customer_id"].nunique(where=sold),
-        orders=_order(table).nunique(where=sold),
+        orders=order.nunique(where=sold),
+        **costless,
     )
     found = found.mutate(margin=(found["revenue"] > 0).ifelse(found["contribution"] / found["revenue"], None))
     return found.relocate("margin", after="contribution")
 
 
-def by_month(lines: Table, edges: Sequence[dt.date]) -> pd.DataFrame:
+def by_month(lines: Table, edges: Sequence[dt.date], first: dt.date) -> pd.DataFrame:
     """Return the contribution of each whole calendar month of a period beside that of the period before.
 
     Parameters
@@ -90,6 +102,8 @@ def by_month(lines: Table, edges: Sequence[dt.date]) -> pd.DataFrame:
         Transaction lines with their `value`.
     edges
         The day before the first period, and the last days of the two (see `periods.edges`).
+    first
+        The first date in the data: where it is later than the first of a month, that month is not whole either.
 
     Returns
     -------
@@ -97,6 +111,7 @@ def by_month(lines: Table, edges: Sequence[dt.date]) -> pd.DataFrame:
         `month` (its first day, as a timestamp), `before` (of the month as far from the end of its period), `now`.
     """
     start, middle, end = (pd.Timestamp(day) for day in edges)
+    start = max(start, pd.Timestamp(first) - pd.Timedelta(days=1))
     table = as_table(lines)
     table = table.filter(table["date"] > edges[0], table["date"] <= edges[2])
     found = contribution(table, "month").select("month", "contribution").to_pandas()
@@ -179,8 +194,9 @@ def fallen(ranked: Table) -> ir.Table:
     -------
     ibis.Table
         The customers' columns, `by_orders`, `by_amount`, `by_margin` (what the change is due to, see
-        `periods.explained`; the margin is what is left after service cost, too) and `cause`, the worst of the three
-        in words. Of equal parts the margin goes first, then the amount; of equal losses the lower customer id.
+        `periods.explained`; the margin is what is left after service cost, too), `cause`, the worst of the three in
+        words, and `to_do` about it. Of equal parts the margin goes first, then the amount; of equal losses the lower
+        customer id.
     """
     table = periods.explained(ranked)
     table = table.filter(table["change"] < 0)
@@ -190,16 +206,16 @@ def fallen(ranked: Table) -> ir.Table:
     cause = ibis.cases(
         (bought_before & ~bought_now, "no more purchases"),
         (~bought_now, "returns or service without a purchase"),
-        (~bought_before, "purchases at a loss"),
+        (~bought_before & (table["revenue_now"] >= 0), AT_A_LOSS),
         (table["revenue_now"] <= 0, "no revenue left after returns"),
-        (table["revenue_before"] <= 0, "purchases at a loss"),
+        (table["revenue_before"] <= 0, AT_A_LOSS),
         ((margin <= orders) & (margin <= amount), "lower margin"),
         ((amount <= orders) & smaller, "smaller purchases"),
-        (amount <= orders, "larger purchases at a loss"),
+        (amount <= orders, f"larger {AT_A_LOSS}"),
         (table["purchases_now"] < table["purchases_before"], "fewer purchases"),
-        else_="more purchases at a loss",
+        else_=f"more {AT_A_LOSS}",
     )
-    return table.mutate(cause=cause).order_by("change", "customer_id")
+    return table.mutate(cause=cause, to_do=cause.substitute(TO_DO)).order_by("change", "customer_id")
 
 
 def causes(fallen: Table) -> pd.DataFrame:

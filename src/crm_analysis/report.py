@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 MOST_REJECTED = 0.5  # share of a table's rows that may be unusable
 GIVEN = ("dataset", "as_of")  # parameters that the report itself sets
+EVERY = "every"  # stands for all notebooks that have a parameter
 
 Progress = Callable[[str, str, float], None]  # a notebook's name, what became of it, seconds
 
@@ -119,7 +120,7 @@ def publish(
     _check_quality(data)
     parameters = _parameters(data, settings or {})
     chosen = _chosen(notebooks(), only)
-    if stray := (settings or {}).keys() - chosen.keys():
+    if stray := (settings or {}).keys() - chosen.keys() - {EVERY}:
         raise InputError(f"--set: notebook {stray.pop()} is not among those to run")
     folder = Path(out).resolve() / data.name
     try:
@@ -204,14 +205,18 @@ def _parameters(data: Dataset, settings: dict[str, dict[str, Any]]) -> dict[str,
         for name, parameters in declared.items()
     }
     for source, given in ((f"{data.path}: parameters.", data.settings.parameters), ("--set ", settings)):
-        for name, replaced in given.items():
-            _known(source.rstrip(" ."), name, declared, "notebook")
+        for name, replaced in sorted(given.items(), key=lambda item: item[0] != EVERY):
+            if name != EVERY:
+                _known(source.rstrip(" ."), name, declared, "notebook")
+            within = declared if name == EVERY else {name: declared[name]}
+            there = dict.fromkeys(other for names in within.values() for other in names if other not in GIVEN)
             for parameter, value in replaced.items():
                 where = f"{source}{name}.{parameter}"
                 if parameter in GIVEN:
                     raise InputError(f"{where}: the report itself sets {parameter}")
-                _known(where, parameter, [other for other in declared[name] if other not in GIVEN], "parameter")
-                values[name][parameter] = _typed(value, declared[name][parameter]["inferred_type_name"], where)
+                _known(where, parameter, there, "parameter")
+                for page in [page for page in within if parameter in declared[page]]:
+                    values[page][parameter] = _typed(value, declared[page][parameter]["inferred_type_name"], where)
     return values
 
 

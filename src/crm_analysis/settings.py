@@ -136,7 +136,7 @@ class Settings(_Strict):
     tables
         Each table of the design that is there.
     parameters
-        For each notebook, parameters that differ from its own defaults.
+        For each notebook, parameters that differ from its own defaults; under `every`, for all that have them.
     """
 
     title: str = Field(min_length=1)

@@ -23,8 +23,7 @@ BEGINNING = dt.date(1, 1, 1)  # before all data
 def months(first: dt.date, as_of: dt.date) -> list[dt.date]:
     """Return a day before all data and the last day of each month; the last month ends on the as-of date.
 
-    So the first month opens with no customers and no money, and holds whatever happened up to its end (what it cost to
-    serve somebody may be older than the first transaction): all months together are the whole log.
+    So the first month opens with no customers and no money, and all months together are the whole log.
     """
     ends = month_ends(first, as_of)
     return [BEGINNING, *ends, *[as_of] * (not ends or ends[-1] < as_of)]
@@ -39,8 +38,8 @@ def movements(staged: Table, worth: Table, edges: Sequence[dt.date]) -> ir.Table
     - in the base at both: `bought more` than in the period before, `bought less`, or `as before` (by revenue);
     - in the base at its beginning alone: `lost`;
     - at neither: `came and went` (bought in the period, and was lost by its end), `lost earlier` (bought in the period
-      before, and was lost by its end: this money is missing now), or `away` (goods that others returned, and what it
-      cost to serve them).
+      before, and was lost by its end: this money is missing now), or `away` (the others, with
+      returns or costs of service).
 
     Parameters
     ----------
@@ -190,8 +189,9 @@ def names(moved: Table, period: dt.date, group: str) -> ir.Table:
     Returns
     -------
     ibis.Table
-        `customer_id`, `change` (of value), `value_before`, `value_now`, `revenue_before`, `revenue_now`. Their sums are
-        those in `groups`; ties are in the order of the ids.
+        `customer_id`, `change` (of value), `value_before`, `value_now`, `revenue_before`, `revenue_now`; of those who
+        bought more, `to_do`, because their value may have fallen all the same. Their sums are those in `groups`; ties
+        are in the order of the ids.
     """
     if group not in GROUPS:
         raise ValueError(f"the groups are {', '.join(GROUPS)}, not '{group}'")
@@ -199,9 +199,13 @@ def names(moved: Table, period: dt.date, group: str) -> ir.Table:
     table = table.filter((table["period"] == period) & (table["group"] == group))
     table = table.mutate(change=table["value_now"] - table["value_before"])
     falls = group in ("bought less", "lost", "lost earlier")
-    return table.order_by(table["change"] if falls else ibis.desc("change"), "customer_id").select(
-        "customer_id", "change", "value_before", "value_now", "revenue_before", "revenue_now"
-    )
+    columns = ["customer_id", "change", "value_before", "value_now", "revenue_before", "revenue_now"]
+    if group == "bought more":
+        table = table.mutate(
+            to_do=(table["change"] < 0).ifelse("bought more and brought less: talk prices", "thank them")
+        )
+        columns.insert(2, "to_do")
+    return table.order_by(table["change"] if falls else ibis.desc("change"), "customer_id").select(columns)
 
 
 def moves(moved: Table, customers: Table, after: dt.date) -> ir.Table:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pandas as pd
 
 from crm_analysis.audit.bridge import GROUPS, IN_BASE, MEASURES
 from crm_analysis.customers import Table, as_table, exact_sum
 from crm_analysis.lifecycle import counts
+
+FLOATS = Decimal("1e-15")  # how exact the money of a customer is: a millionth of sums up to a billion is told
 
 
 def check(bridged: pd.DataFrame, staged: Table, worth: Table, customers: Table | None = None) -> int:
@@ -23,7 +27,7 @@ def check(bridged: pd.DataFrame, staged: Table, worth: Table, customers: Table |
         See `movements`.
     customers
         Where the periods are the whole log (see `months`): one row per customer, to whose `revenue` and `value` they
-        must sum (see `customers.summary`).
+        must sum (see `customers.summary`), as exactly as floats hold them.
 
     Raises
     ------
@@ -31,7 +35,9 @@ def check(bridged: pd.DataFrame, staged: Table, worth: Table, customers: Table |
         Something does not add up; the message says when and what.
     """
     table = as_table(worth)
-    sums = table.group_by("period").aggregate(revenue=exact_sum(table["revenue"]), value=exact_sum(table["value"]))
+    sums = {name: exact_sum(table[name]) for name in MEASURES[1:]}
+    sizes = {f"size_of_{name}": exact_sum(table[name].abs()) for name in sums}
+    sums = table.group_by("period").aggregate(**sums, **sizes)
     told = sums.to_pandas().assign(period=lambda f: pd.to_datetime(f["period"])).set_index("period")
     standing = counts(staged)
     based = standing[standing["stage"].isin(IN_BASE)].groupby("date")["customers"].sum()
@@ -48,13 +54,16 @@ def check(bridged: pd.DataFrame, staged: Table, worth: Table, customers: Table |
         total = everyone.aggregate(**sums).to_pandas().iloc[0]
         for name in sums:
             closing = bridged[bridged["measure"] == name].groupby("measure")["closing"].sum()
-            _same(pd.Series({name: total[name]}), closing, f"the {name} of all customers")
+            slack = told[f"size_of_{name}"].sum() * FLOATS
+            _same(pd.Series({name: total[name]}), closing, f"the {name} of all customers", slack)
     return bridged["period"].nunique()
 
 
-def _same(ours: pd.Series, theirs: pd.Series, what: str) -> None:
-    if len(differ := theirs.index[(ours != theirs).to_numpy()]):
-        at, place = differ[0], (ours.to_numpy() != theirs.to_numpy()).argmax()
+def _same(ours: pd.Series, theirs: pd.Series, what: str, slack: Decimal | int = 0) -> None:
+    wrong = abs(ours.to_numpy() - theirs.to_numpy()) > slack
+    if wrong.any():
+        place = wrong.argmax()
+        at = theirs.index[place]
         when = f"{at:%Y-%m-%d}" if isinstance(at, pd.Timestamp) else "the end"
         raise ArithmeticError(
             f"the customer bridge does not add up at {when}: {theirs.iloc[place]}, but {what}: {ours.iloc[place]}"

@@ -46,7 +46,9 @@ def waterfall(steps: pd.DataFrame, amount_name: str) -> Figure:
     return figure
 
 
-def months_compared(months: pd.DataFrame, amount_name: str) -> Figure:
+def months_compared(
+    months: pd.DataFrame, amount_name: str, names: tuple[str, str] = ("the period before", "the last period")
+) -> Figure:
     """Each month of a period beside the month of the period before.
 
     Parameters
@@ -55,11 +57,13 @@ def months_compared(months: pd.DataFrame, amount_name: str) -> Figure:
         ``month`` (a date in it), ``before``, ``now``.
     amount_name
         What the amounts are, for example "Contribution in EUR".
+    names
+        What the two months are called.
     """
     places, dates = np.arange(len(months)), pd.DatetimeIndex(months["month"])
     with new_figure(3.4) as (figure, ax):
-        ax.bar(places - 0.2, months["before"], width=0.4, color=PAST, label="the period before")
-        ax.bar(places + 0.2, months["now"], width=0.4, color=ACCENT, label="the last period")
+        ax.bar(places - 0.2, months["before"], width=0.4, color=PAST, label=names[0])
+        ax.bar(places + 0.2, months["now"], width=0.4, color=ACCENT, label=names[1])
         ax.axhline(0, color=GREY, linewidth=0.8)
         shown = places[:: max(1, -(-len(places) // 12))]
         first = dates.to_series().dt.year.diff().ne(0)  # the first month, and each January

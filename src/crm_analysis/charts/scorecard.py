@@ -4,7 +4,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import (
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    PercentFormatter,
+    StrMethodFormatter,
+)
 
 from crm_analysis.charts.drawing import bars, count, headings, percent, side_labels
 from crm_analysis.charts.theme import ACCENT, GREY, HEAT, INK, WARNING, new_figure
@@ -54,7 +61,8 @@ def customer_map(cells: pd.DataFrame, named: pd.DataFrame, big_from: float, good
     cells
         ``revenue_from``, ``revenue_to``, ``margin_from``, ``margin_to`` (1 = all revenue) and their ``customers``.
     named
-        ``name`` (empty: a dot alone), ``revenue`` (above 0), ``margin``.
+        ``customer_id``, ``name`` (empty: a dot alone), ``revenue`` (above 0), ``margin``. Names that are alike when cut
+        short are told apart by their ids.
     big_from, good_from
         The revenue and the margin from which a customer is big, and good.
     currency
@@ -85,7 +93,10 @@ def customer_map(cells: pd.DataFrame, named: pd.DataFrame, big_from: float, good
         if told.any():
             right = ax.get_xlim()[1]
             ax.hlines(margins[told], named["revenue"][told], right, color=WARNING, linewidth=0.6, zorder=2.5)
-            names = [name if len(name) <= 20 else name[:19] + "…" for name in named["name"][told]]
+            names = named["name"][told].astype(str)
+            short = names.where(names.str.len() <= 20, names.str[:19] + "…")
+            ids = named["customer_id"][told].astype(str)
+            names = short.where(~short.duplicated(keep=False), names.str[:12] + "… " + ids.str[-12:]).to_list()
             side_labels(ax, names, margins[told], [WARNING] * len(names))
         corners = {(0.01, 0.985): "small and good", (0.99, 0.985): "big and good"}
         corners |= {(0.01, 0.015): "small, not good", (0.99, 0.015): "big, not good"}
@@ -96,13 +107,23 @@ def customer_map(cells: pd.DataFrame, named: pd.DataFrame, big_from: float, good
                 ha="left" if x < 0.5 else "right",
                 va="top" if y > 0.5 else "bottom",
                 color=GREY,
-                fontsize=11,
+                fontsize=12,
                 zorder=4,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 2},
             )
-        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.10g}"))
+        left, right = ax.get_xlim()
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if right < 50 * left else (1,), numticks=7))
+        ax.xaxis.set_major_formatter(FuncFormatter(_rounded))
+        ax.xaxis.set_minor_formatter(NullFormatter())
         ax.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0, symbol="%"))
         ax.set(xlabel="Revenue" + f" in {currency}" * bool(currency), ylabel="Profit margin")
     return figure
+
+
+def _rounded(number: float, _: int | None = None) -> str:
+    """Write a number of an axis whose steps are powers of ten: 10000 → "10k", 1000000 → "1m"."""
+    size, unit = next(((size, unit) for size, unit in ((1e9, "bn"), (1e6, "m"), (1e3, "k")) if number >= size), (1, ""))
+    return f"{number / size:,.10g}{unit}"
 
 
 def overdue_ages(aged: pd.DataFrame) -> Figure:

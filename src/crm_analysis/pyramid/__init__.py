@@ -9,7 +9,6 @@ from crm_analysis.pyramid.by_period import (
     risers,
     stays,
     steps,
-    whole_periods,
 )
 from crm_analysis.pyramid.moves import NOT_YET, by_cause, causes, changes, directions, fallen, moves
 from crm_analysis.pyramid.tiers import KEY, SHARES, TIERS, labelled, labels, least, sizes, tier_at, tiers
@@ -39,5 +38,4 @@ __all__ = [
     "steps",
     "tier_at",
     "tiers",
-    "whole_periods",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 from collections.abc import Sequence
 from itertools import pairwise
@@ -19,7 +18,6 @@ from crm_analysis.rates import with_rates
 
 NO_PURCHASE = "no purchase"
 PLACES = (*TIERS, NO_PURCHASE)
-MOST = 4  # periods that are looked at
 DIRECTIONS = ("rose", "fell", "joined", "left", "stayed", NO_PURCHASE)
 TO_DO = {  # about why somebody fell
     "no more purchases": "call, and ask why they have stopped",
@@ -28,14 +26,6 @@ TO_DO = {  # about why somebody fell
     "lower margin": "look at discounts, returns and service",
     "overtaken": "develop or accept",
 }
-
-
-def whole_periods(first: dt.date, as_of: dt.date, *, months: int) -> list[dt.date]:
-    """Return the edges of up to 4 periods, as many as the data reach back for; of 2 at least (see `periods.edges`)."""
-    for count in range(MOST, 2, -1):
-        with contextlib.suppress(Unanswerable):
-            return periods.edges(first, as_of, months=months, count=count)
-    return periods.edges(first, as_of, months=months, count=2)
 
 
 def placed(worth: Table, shares: Sequence[float] = SHARES) -> ir.Table:

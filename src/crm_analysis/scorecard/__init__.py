@@ -1,8 +1,8 @@
 """Good customers and big customers: which of the big ones do not earn what they should, and who is on the way up."""
 
 from crm_analysis.scorecard.accounts import accounts, totals, usual_margin, waterfall
-from crm_analysis.scorecard.bad import bad
-from crm_analysis.scorecard.dependence import dependence, largest, whole_periods
+from crm_analysis.scorecard.bad import bad, late_payers
+from crm_analysis.scorecard.dependence import dependence, largest
 from crm_analysis.scorecard.score import (
     CRITERIA,
     QUADRANTS,
@@ -14,6 +14,7 @@ from crm_analysis.scorecard.score import (
     proportions,
     quadrants,
     scored,
+    with_others,
 )
 from crm_analysis.scorecard.trend import falling, judged, months_of, rising, season, trends
 
@@ -30,6 +31,7 @@ __all__ = [
     "grades",
     "judged",
     "largest",
+    "late_payers",
     "months_of",
     "placed",
     "proportions",
@@ -41,5 +43,5 @@ __all__ = [
     "trends",
     "usual_margin",
     "waterfall",
-    "whole_periods",
+    "with_others",
 ]

@@ -8,11 +8,13 @@ import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
+from crm_analysis import periods
 from crm_analysis.customers import Table, as_table, exact_sum
 from crm_analysis.errors import Unanswerable
 
 # What is taken from the list price on the way to profit, in this order.
 DEDUCTIONS = {"discounts": "discounts", "returns": "returns", "cost": "cost of goods", "service": "cost to serve"}
+FIRST = {"list_amount": "list price", "gross": "sales"}  # what it is taken from
 MONEY = "decimal(38, 6)"
 
 
@@ -24,8 +26,7 @@ def accounts(lines: Table, service_costs: Table | None, start: dt.date, end: dt.
     lines
         Transaction lines (`customers.transaction_lines`).
     service_costs
-        What it cost to serve each customer, if it is known; those of people without any transaction by the last day
-        belong to nobody, as in `customers.summary`.
+        What it cost to serve each customer, if it is known (see `periods.served`).
     start, end
         The day before the first one, and the last day.
 
@@ -53,8 +54,8 @@ def accounts(lines: Table, service_costs: Table | None, start: dt.date, end: dt.
     )
     days = days.mutate(bought=days["gross"] >= days["returns"])
     if service_costs is not None:
-        served = as_table(service_costs).mutate(date=lambda t: t["date"].cast("date"))
-        served = served.filter(served["date"] > start, served["date"] <= end).semi_join(sold, "customer_id")
+        served = periods.served(service_costs, sold)
+        served = served.filter(served["date"] > start, served["date"] <= end)
         nothing = dict.fromkeys(parts, ibis.literal(0).cast(MONEY))
         days = days.mutate(service=nothing["gross"]).union(
             served.select(
@@ -119,7 +120,7 @@ def waterfall(totals: dict[str, float]) -> pd.DataFrame:
     frame = pd.DataFrame(
         {
             "step": [
-                "list price" if first == "list_amount" else "sales",
+                FIRST[first],
                 *(DEDUCTIONS[name] for name in taken),
                 last,
             ],

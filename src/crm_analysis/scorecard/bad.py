@@ -13,6 +13,7 @@ OFTEN = 3  # days with returns, or cases, from which they are more than a bad mo
 ACTIONS = {
     "end": "End the business unless new prices are agreed.",
     "reprice": "Agree on new prices or terms.",
+    "plan": "Agree a payment plan in person.",
     "prepay": "Deliver against prepayment only.",
     "returns": "Charge for returns.",
     "care": "Have the causes removed, then see whether it pays.",
@@ -24,16 +25,17 @@ def bad(
     worth: Table,
     *,
     usual_margin: float | None,
+    big: Table,
     late_days: int = 30,
     most_returns: float = 0.10,
     most_complaints: float = 0.5,
 ) -> ir.Table:
     """Return the bad customers, each with the evidence, the most money at stake first.
 
-    Bad is who loses money (in the whole period, in at least half of its quarters with any business, and in at least
-    two of them), who pays late as a habit (`receivables.by_customer`), who returns much (more than `most_returns` of
-    sales, on at least three days) or who complains much (more than `most_complaints` cases for a purchase, and at
-    least three of them in more than one month).
+    A customer is bad who loses money (in the whole period, in at least half of its quarters with any business, and in
+    at least two of them), who pays late as a habit (`receivables.by_customer`), who returns much (more than
+    `most_returns` of sales, on at least three days) or who complains much (more than `most_complaints` cases for a
+    purchase, and at least three of them in more than one month).
 
     Parameters
     ----------
@@ -43,6 +45,8 @@ def bad(
         What each customer was worth in each quarter of the period (`periods.by_period`).
     usual_margin
         The company's profit for each unit of revenue; below 0 it counts as 0; None if it is not known.
+    big
+        The big customers, by `customer_id`; see `late_payers`.
     late_days
         With which `receivables.by_customer` was made.
     most_returns, most_complaints
@@ -51,9 +55,9 @@ def bad(
     Returns
     -------
     ibis.Table
-        `customer_id`, `at_stake` (money: profit below the usual margin, or what was returned where costs are not known,
-        and what is at risk of what is owed), `revenue`, `profit` (where known), `evidence` (in words), `action`; most
-        at stake first. Raises `Unanswerable` if the data can show none of the four.
+        `customer_id`, `evidence` (in words), `action`, `at_stake` (money: profit below the usual margin, or what was
+        returned where costs are not known, and what is at risk of what is owed), `revenue`, `profit` (where known);
+        most at stake first. Raises `Unanswerable` if the data can show none of the four.
     """
     if not (0 <= most_returns <= 1 and most_complaints >= 0):
         raise ValueError(
@@ -88,7 +92,7 @@ def bad(
     told = [
         (
             table["returning"],
-            percent(table["return_share"]) + " returned on " + _text(table["return_days"]) + " days",
+            percent(table["return_share"]) + " of sales returned on " + _text(table["return_days"]) + " days",
         )
     ]
     if costs:
@@ -111,14 +115,43 @@ def bad(
     action = ibis.cases(
         (table["losing"] & (table["losses"] == table["quarters"]) & also, ACTIONS["end"]),
         (table["losing"], ACTIONS["reprice"]),
-        (table["late_habit"], ACTIONS["prepay"]),
+        (table["late_habit"], _terms(table, big)),
         (table["returning"], ACTIONS["returns"]),
         else_=ACTIONS["care"],
     )
     found = table.mutate(at_stake=stake, evidence=joined(told, "; "), action=action)
-    columns = ["customer_id", "at_stake", "revenue", *(["profit"] if costs else []), "evidence", "action"]
+    columns = ["customer_id", "evidence", "action", "at_stake", "revenue", *(["profit"] if costs else [])]
     reasons = ["losing", "late_habit", "returning", "complaining"]
     return found.order_by(ibis.desc("at_stake"), "customer_id").select(*columns, *reasons)
+
+
+def late_payers(owed: Table, big: Table) -> ir.Table:
+    """Return the customers who pay late as a habit, those with most at risk first.
+
+    Parameters
+    ----------
+    owed
+        See `receivables.by_customer`.
+    big
+        The big customers, by `customer_id`: with them a plan is agreed, as they are worth a talk.
+
+    Returns
+    -------
+    ibis.Table
+        The columns of `owed`, `size` (`big` or `small`) and `to_do`.
+    """
+    table = as_table(owed)
+    table = table.filter(table["bad_payer"])
+    table = table.mutate(size=_among(table, big).ifelse("big", "small"), to_do=_terms(table, big))
+    return table.order_by(ibis.desc("at_risk"), ibis.desc("days_late"), "customer_id")
+
+
+def _among(table: ir.Table, big: Table) -> ir.BooleanValue:
+    return table["customer_id"].isin(as_table(big)["customer_id"])
+
+
+def _terms(table: ir.Table, big: Table) -> ir.StringValue:
+    return _among(table, big).ifelse(ACTIONS["plan"], ACTIONS["prepay"])
 
 
 def _text(number: ir.NumericValue) -> ir.StringValue:

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 from collections.abc import Sequence
 
 import ibis
 import pandas as pd
 
-from crm_analysis import periods
 from crm_analysis.customers import Table, as_table, exact_sum, total_value
-from crm_analysis.errors import Unanswerable
 from crm_analysis.pareto import best
 
 COUNTS = (1, 5, 10, 20)
-
-
-def whole_periods(first: dt.date, as_of: dt.date, months: int, most: int = 3) -> list[dt.date]:
-    """Return the edges of as many whole periods as the data have, up to `most`; a single one may be shorter."""
-    for count in range(most, 1, -1):
-        with contextlib.suppress(Unanswerable):
-            return periods.edges(first, as_of, months=months, count=count)
-    return periods.edges(first, as_of, months=months, count=1)
 
 
 def dependence(worth: Table, counts: Sequence[int] = COUNTS) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import pandas as pd
 from crm_analysis.customers import Table, as_table, exact_sum
 from crm_analysis.errors import Unanswerable
 from crm_analysis.pareto import ROUNDING, among_best
-from crm_analysis.scorecard.accounts import DEDUCTIONS
+from crm_analysis.scorecard.accounts import DEDUCTIONS, FIRST
 from crm_analysis.scorecard.words import joined, percent
 
 # What customers are judged by, and whether more of it is better.
@@ -29,6 +29,7 @@ CRITERIA = {
     "growth": True,
 }
 QUADRANTS = ("big and good", "big, not good", "small and good", "small, not good")
+OTHERS = "returns and service of others"
 GRADES = ("A", "B", "C", "D", "E")  # each for a fifth of the customers
 LEAST_CRITERIA = 3
 WORDS = {"discounts": "discounts", "returns": "returns", "cost": "goods", "service": "service"}
@@ -260,6 +261,18 @@ def quadrants(placed: Table) -> pd.DataFrame:
     return found.assign(margin=found["profit"] / found["revenue"].where(found["revenue"] > 0))
 
 
+def with_others(quadrants: pd.DataFrame, totals: Mapping[str, float]) -> pd.DataFrame:
+    """Return the quadrants with a row of what they lack of the totals of all accounts, if there is anyone else.
+
+    It is of those who bought nothing in the period, but returned something, or had to be served.
+    """
+    rest = {name: totals[name] - quadrants[name].sum() for name in ("customers", "revenue", "profit")}
+    if not rest["customers"]:
+        return quadrants
+    row = pd.DataFrame([{"quadrant": OTHERS, "margin": float("nan")} | rest])
+    return pd.concat([quadrants, row], ignore_index=True).astype({"customers": int})
+
+
 def density(placed: Table) -> pd.DataFrame:
     """Return how many customers have about the same revenue and margin: what a map of all of them is drawn from.
 
@@ -325,9 +338,10 @@ def big_not_good(placed: Table, totals: Mapping[str, float], *, late_days: int =
             table[f"lost_by_{name}"] > clearly,
             ibis.literal(f"{WORDS[name]} ")
             + percent(table[name] / table[base].nullif(0))
+            + f" of {FIRST[base]}" * (name == "returns")  # elsewhere they are a share of sales
             + f" ({100 * usual[name]:.0f}%)",
         )
-        for name in known
+        for name in sorted(known, key="returns".__eq__)
     ]
     if "days_late" in table.columns:
         late = table["days_late"]

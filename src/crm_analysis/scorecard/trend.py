@@ -150,7 +150,8 @@ def trends(monthly: Table, factors: list[float], months: int) -> ir.Table:
     )
     year = float(months * months)  # the next period's months all lie a period later
     reach = ibis.cases(
-        *((found["known"] == known, float(stats.t.isf(0.025, known - 2))) for known in range(3, window + 1)), else_=0.0
+        *((found["known"] == known, float(stats.t.isf(0.025, known - 2))) for known in range(3, max(window, 3) + 1)),
+        else_=0.0,
     )
     return found.select(
         *("customer_id", "known", "bought"),

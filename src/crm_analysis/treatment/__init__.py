@@ -10,8 +10,8 @@ from crm_analysis.treatment.key_customers import (
     warned,
     with_category,
 )
-from crm_analysis.treatment.small import TREATMENTS, adjust, bad_credit, by_treatment, could_grow, growing, treated
-from crm_analysis.treatment.tiers import entry, tiered
+from crm_analysis.treatment.small import TREATMENTS, adjust, bad_credit, by_treatment, growing, regular, spans, treated
+from crm_analysis.treatment.tiers import entry, refuse_short, tiered, whole
 from crm_analysis.treatment.upgrades import calibration, chances, costly, upgrades, with_service_cost
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "calibration",
     "chances",
     "costly",
-    "could_grow",
     "entry",
     "foretold",
     "growing",
@@ -34,11 +33,15 @@ __all__ = [
     "load",
     "managers",
     "refuse_missing",
+    "refuse_short",
+    "regular",
+    "spans",
     "tiered",
     "treated",
     "upgrades",
     "visits_due",
     "warned",
+    "whole",
     "with_category",
     "with_service_cost",
 ]

@@ -61,8 +61,15 @@ def visits_due(tiered: Table, contacts: Table, cadence: Sequence[int] = CADENCE,
     )
 
 
-def in_cadence(visits: Table) -> pd.DataFrame:
+def in_cadence(visits: Table, cadence: Sequence[int] = CADENCE) -> pd.DataFrame:
     """Return how many customers of each tier are due: all four tiers, best first.
+
+    Parameters
+    ----------
+    visits
+        Who is due (see `visits_due`).
+    cadence
+        What they were judged by.
 
     Returns
     -------
@@ -71,14 +78,13 @@ def in_cadence(visits: Table) -> pd.DataFrame:
     """
     table = as_table(visits)
     found = table.group_by("tier").aggregate(
-        cadence=table["cadence"].max(),
         customers=table.count(),
         due=table["due"].cast("int64").sum(),
         value_due=exact_sum(table["due"].ifelse(table["value"], 0)).cast("float64"),
     )
     frame = found.to_pandas().set_index("tier").reindex(pyramid.TIERS).rename_axis("tier").fillna(0)
-    counts = ["cadence", "customers", "due"]
-    frame = frame.astype(dict.fromkeys(counts, int)).reset_index()
+    frame = frame.astype({"customers": int, "due": int}).reset_index()
+    frame.insert(1, "cadence", [*cadence])
     frame.insert(3, "within", frame["customers"] - frame["due"])
     return frame
 

@@ -17,13 +17,13 @@ from crm_analysis.treatment import signs
 # Each sign, its column, and what it needs beside the transactions.
 SIGNS = {
     "silent": ("silent", ""),
-    "fewer orders": ("fewer_orders", ""),
+    "fewer orders": ("fewer_orders", "a longer past"),
     "later payment": ("later_payment", "the payments"),
     "more complaints": ("more_complaints", "the cases"),
     "lower margin": ("lower_margin", "the costs"),
     "narrower range": ("narrower_range", "the products"),
 }
-LOST = 0.5  # share of the earlier value below which a key customer is lost
+HALF = 0.5  # share of the earlier value below which a key customer's is more than halved
 
 
 def with_category(lines: Table, products: Table | None = None) -> ir.Table:
@@ -42,6 +42,7 @@ def warned(
     *,
     as_of: dt.date,
     split: dt.date,
+    first: dt.date,
     invoices: Table | None = None,
     cases: Table | None = None,
     not_complaints: Sequence[str] = (),
@@ -59,6 +60,8 @@ def warned(
         ranges (see `with_category`).
     as_of, split
         What is after the split, up to the as-of date, is recent; it is compared with all before.
+    first
+        The first date in the data; if it is not before the split, there is nothing to compare, and one sign: silence.
     invoices, cases
         Where they are known (see `signs.later_payment`, `signs.more_complaints`).
     not_complaints, later_days, margin_drop
@@ -74,17 +77,17 @@ def warned(
     everyone = as_table(tiered)
     key = everyone.filter(everyone["tier"].isin(pyramid.KEY)).select("customer_id", "tier", "value")
     bought, lines = _of(key, bought), _of(key, lines)
-    found = {
-        "silent": signs.silent(rfm.habits(bought, key, as_of=as_of, dormant_after=1)),
-        "fewer orders": signs.fewer_orders(bought, split, as_of),
-    }
-    if invoices is not None:
+    found = {"silent": signs.silent(rfm.habits(bought, key, as_of=as_of, dormant_after=1))}
+    compared = first < split
+    if compared:
+        found["fewer orders"] = signs.fewer_orders(bought, split, as_of)
+    if compared and invoices is not None:
         found["later payment"] = signs.later_payment(_of(key, invoices), split, days=later_days)
-    if cases is not None:
+    if compared and cases is not None:
         found["more complaints"] = signs.more_complaints(_of(key, cases), bought, split, as_of, not_complaints)
-    if "cost" in lines.columns:
+    if compared and "cost" in lines.columns:
         found["lower margin"] = signs.lower_margin(bought, split, drop=margin_drop)
-    if "category" in lines.columns:
+    if compared and "category" in lines.columns:
         found["narrower range"] = signs.narrower_range(lines, split)
     joined = key
     for table in found.values():
@@ -142,16 +145,22 @@ def half_a_period_ago(first: dt.date, as_of: dt.date, months: int) -> tuple[dt.d
 def refuse_missing(warned: Table) -> None:
     """Raise `Unanswerable` if the tables cannot show some of the signs; it names these and what they need."""
     columns = as_table(warned).columns
+    if "fewer_orders" not in columns:
+        raise Unanswerable(
+            "Of the signs only silence was looked for: the data begin so late that there is nothing to compare the "
+            "recent half of the period with."
+        )
     lacking = [f"{sign} (needs {needs})" for sign, (column, needs) in SIGNS.items() if column not in columns]
     if lacking:
         raise Unanswerable(f"Not looked for, because the data do not tell it: {', '.join(lacking)}.")
 
 
 def foretold(warned: Table, later: Table, part: float) -> pd.DataFrame:
-    """Return how many key customers were lost after they had shown signs, and after they had not.
+    """Return how many key customers were lost or more than halved after they had shown signs, and after they had not.
 
-    A key customer is lost who in the time that followed bought nothing, or brought less than half as much value as in
-    an equally long part of the period before.
+    Such a one bought nothing in the time that followed, or brought less than half as much value as in an equally long
+    part of the period before. As key customers are chosen by a good period, many fall back without any reason
+    (regression to the mean): the difference between the groups counts, not the level.
 
     Parameters
     ----------
@@ -165,18 +174,21 @@ def foretold(warned: Table, later: Table, part: float) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        `group` (`no sign`, `any sign`, `two or more`, then each sign), `customers`, `lost`, `rate` and its 95 %
-        interval, `low` and `high` (NaN where there is nobody).
+        `group` (`no sign`, `any sign`, `two or more`, then each sign), `customers`, `bought_nothing`,
+        `lost_or_more_than_halved` (with these), their `rate` and its 95 % interval, `low` and `high` (NaN where there
+        is nobody).
     """
     table, after = as_table(warned), as_table(later)
     after = after.select(after_id="customer_id", orders_after=after["purchases"], value_after=after["value"])
     table = table.left_join(after, table["customer_id"] == after["after_id"])
-    kept = (table["orders_after"] > 0) & (table["value_after"] >= LOST * part * table["value"])
-    table = table.mutate(lost=(~kept.fill_null(False)).cast("int64"))
+    bought = (table["orders_after"] > 0).fill_null(False)
+    kept = bought & (table["value_after"] >= HALF * part * table["value"]).fill_null(False)
+    table = table.mutate(nothing=(~bought).cast("int64"), fallen=(~kept).cast("int64"))
     groups = {"no sign": table["signs"] == 0, "any sign": table["signs"] > 0, "two or more": table["signs"] > 1}
     groups |= {sign: table[column] for sign, (column, _) in SIGNS.items() if column in table.columns}
-    found = _summed(table, groups, customers=ibis.literal(1), lost=table["lost"])
-    return rates.with_rates(found.astype({"lost": int}), "lost", "customers")
+    counts = {"bought_nothing": table["nothing"], "lost_or_more_than_halved": table["fallen"]}
+    found = _summed(table, groups, customers=ibis.literal(1), **counts)
+    return rates.with_rates(found.astype(dict.fromkeys(counts, int)), "lost_or_more_than_halved", "customers")
 
 
 def _summed(table: ir.Table, groups: dict[str, ir.BooleanValue], **columns: ir.NumericValue) -> pd.DataFrame:

@@ -1,15 +1,21 @@
 """Signs that warn of the loss of a key customer: the last months against the customer's own past.
 
-What differs is judged by one-sided tests at 5 %, so that of customers who go on as ever at most one in 20 shows a
-given sign by chance. Two counts n and m in times, or among purchases, of the ratio r = t / u are compared by their
-roots: 2 (sqrt(n + 3/8) - sqrt(r (m + 3/8))) / sqrt(1 + r) is next to standard normal for Poisson counts of equal
-rates (Anscombe's transform; K. Gu, H. Ng, M. Tang and W. Schucany, Testing the ratio of two Poisson rates, Biometrical
-Journal 50, 2008). Who buys at regular intervals scatters less, and so shows a sign by chance more rarely still.
+What differs is judged by one-sided tests at 5 %, so that of customers who go on as ever about one in 20 shows a
+given sign by chance; means and margins of few and uneven values bring one in ten, or more.
+
+Two counts n and m in times, or among purchases, of the ratio r = t / u are compared by their roots: 2 (sqrt(n + 3/8)
+- sqrt(r (m + 3/8))) / sqrt(1 + r) is next to standard normal for Poisson counts of equal rates (Anscombe's transform;
+K. Gu, H. Ng, M. Tang and W. Schucany, Testing the ratio of two Poisson rates, Biometrical Journal 50, 2008). Who buys
+at regular intervals scatters less, and so shows a sign by chance more rarely still.
+
+Two means or margins are compared by the t distribution with the degrees of freedom of Welch (B. L. Welch, The
+generalization of 'Student's' problem when several different population variances are involved, Biometrika 34, 1947).
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import operator
 from collections.abc import Sequence
 
 import ibis
@@ -18,7 +24,7 @@ import ibis.expr.types as ir
 from crm_analysis.customers import Table, as_table, exact_sum
 
 Z = 1.6448536269514722  # the normal quantile of a one-sided test at 5 %
-LEAST = 3  # purchases, or invoices, on each side of the split from which averages are compared
+LEAST = 5  # purchases, or invoices, on each side of the split from which averages are compared
 COMPLAINTS = 2  # recent complaints from which there can be more than before
 NEARLY_ALL = 0.9  # share of the recent lines that makes one category nearly all
 NARROWED = 0.5  # share of the categories to be expected that is much fewer
@@ -82,18 +88,20 @@ def more_complaints(
     Returns
     -------
     ibis.Table
-        One row per customer who first bought before the split and has complained: `customer_id`, `complaints` (since
-        the split), `usual_complaints` (at the customer's own rate before it) and `more_complaints`.
+        One row per customer who first bought before the split and has complained since that first purchase:
+        `customer_id`, `complaints` (since the split), `usual_complaints` (at the customer's own rate before it) and
+        `more_complaints`.
     """
     table = as_table(cases)
     table = table.filter(table["cause"].lower().notin([cause.lower() for cause in not_complaints]))
-    recent = table["opened"].cast("date") > split
-    found = table.group_by("customer_id").aggregate(
-        complaints=table["customer_id"].count(where=recent), before=table["customer_id"].count(where=~recent)
-    )
     known = as_table(bought)
     known = known.filter(known["date"] < split).group_by(buyer="customer_id").aggregate(first=known["date"].min())
-    found = found.inner_join(known, found["customer_id"] == known["buyer"])
+    table = table.mutate(opened=table["opened"].cast("date")).inner_join(known, table["customer_id"] == known["buyer"])
+    table = table.filter(table["opened"] >= table["first"])  # the time in which they are counted begins with it
+    recent = table["opened"] > split
+    found = table.group_by("customer_id", "first").aggregate(
+        complaints=table["customer_id"].count(where=recent), before=table["customer_id"].count(where=~recent)
+    )
     ratio = (as_of - split).days / ibis.literal(split).delta(found["first"], unit="day").cast("float64")
     more = _shift(found["complaints"], found["before"], ratio) > Z
     return found.select(
@@ -119,7 +127,7 @@ def later_payment(invoices: Table, split: dt.date, *, days: int) -> ir.Table:
     Returns
     -------
     ibis.Table
-        One row per customer with at least 3 invoices on each side: `customer_id`, `days_late`, `days_late_before`
+        One row per customer with at least 5 invoices on each side: `customer_id`, `days_late`, `days_late_before`
         (means) and `later_payment`.
     """
     if days < 1:
@@ -133,13 +141,13 @@ def later_payment(invoices: Table, split: dt.date, *, days: int) -> ir.Table:
         sums |= {f"squares_{side}": (late * late).sum(where=here)}
     found = table.group_by("customer_id").aggregate(**sums)
     found = found.filter((found["n_now"] >= LEAST) & (found["n_before"] >= LEAST))
-    mean, error = {}, {}
+    mean, error, freedom = {}, {}, {}
     for side in ("now", "before"):
         n, total = found[f"n_{side}"].cast("float64"), found[f"sum_{side}"].cast("float64")
-        mean[side] = total / n
+        mean[side], freedom[side] = total / n, n - 1
         error[side] = (found[f"squares_{side}"] - total * total / n) / (n - 1) / n
     later = mean["now"] - mean["before"]
-    surely = later > Z * _root(error["now"] + error["before"])
+    surely = later > _chance(error, freedom)
     return found.select(
         "customer_id", days_late=mean["now"], days_late_before=mean["before"], later_payment=(later >= days) & surely
     )
@@ -160,13 +168,14 @@ def lower_margin(bought: Table, split: dt.date, *, drop: float) -> ir.Table:
     Returns
     -------
     ibis.Table
-        One row per customer with at least 3 purchases, and an amount above 0, on each side: `customer_id`, `margin`,
+        One row per customer with at least 5 purchases, and an amount above 0, on each side: `customer_id`, `margin`,
         `margin_before` (value by amount of all purchases together) and `lower_margin`.
 
     Notes
     -----
     The error of a margin R is that of a ratio of sums: n / (n - 1) times the sum of (value - R amount)^2, divided by
-    the square of the amount (Cochran, W. G. (1977). Sampling Techniques, chapter 6).
+    the square of the amount (Cochran, W. G. (1977). Sampling Techniques, chapter 6). As one large purchase outweighs
+    many small ones, n is the effective number: the square of the amount by the sum of squares (Kish).
     """
     if not drop > 0:
         raise ValueError(f"a margin is lower by more than 0, not {drop}")
@@ -181,14 +190,15 @@ def lower_margin(bought: Table, split: dt.date, *, drop: float) -> ir.Table:
     found = found.mutate(**{name: found[name].cast("float64") for name in sums})
     for side in ("now", "before"):
         found = found.filter((found[f"n_{side}"] >= LEAST) & (found[f"a_{side}"] > 0))
-    margin, error = {}, {}
+    margin, error, freedom = {}, {}, {}
     for side in ("now", "before"):
-        n, a, v, aa, av, vv = (found[f"{name}_{side}"] for name in ("n", *terms))
-        margin[side] = v / a
+        a, v, aa, av, vv = (found[f"{name}_{side}"] for name in terms)
+        margin[side], n = v / a, a * a / aa
+        freedom[side] = (n > 1 + 1e-9).ifelse(n - 1, ibis.null("float64"))  # all of it from one purchase
         rest = vv - 2 * margin[side] * av + margin[side] * margin[side] * aa
-        error[side] = n / (n - 1) * rest / (a * a)
+        error[side] = n / freedom[side] * rest / (a * a)
     lower = margin["before"] - margin["now"]
-    surely = lower > Z * _root(error["now"] + error["before"])
+    surely = (lower > _chance(error, freedom)).fill_null(False)
     return found.select(
         "customer_id", margin=margin["now"], margin_before=margin["before"], lower_margin=(lower >= drop) & surely
     )
@@ -208,13 +218,15 @@ def narrower_range(lines: Table, split: dt.date) -> ir.Table:
     Returns
     -------
     ibis.Table
-        One row per customer with lines on both sides: `customer_id`, `categories` (since the split),
-        `usual_categories` (in so many lines drawn from those before: the sum over categories of 1 - (1 - share)^n),
-        `main_share` (of the recent lines in their main category) and `narrower_range`: at most half of the usual
-        categories, or 90 % of the lines in one category; both beyond chance.
+        One row per customer with lines on both sides; lines of one category in one purchase count once, for they are
+        bought together: `customer_id`, `categories` (since the split), `usual_categories` (in so many lines drawn from
+        those before: the sum over categories of 1 - (1 - share)^n), `main_share` (of the recent lines in their main
+        category) and `narrower_range`: at most half of the usual categories, or 90 % of the lines in one category;
+        both beyond chance.
     """
     table = as_table(lines)
     table = table.filter((table["amount"] > 0) & table["category"].notnull())
+    table = table.select("customer_id", "date", "category").distinct()
     recent = table["date"] > split
     each = table.group_by("customer_id", "category").aggregate(
         now=table["customer_id"].count(where=recent), before=table["customer_id"].count(where=~recent)
@@ -250,6 +262,19 @@ def narrower_range(lines: Table, split: dt.date) -> ir.Table:
 def _shift(now: ir.IntegerValue, before: ir.IntegerValue, ratio: ir.FloatingValue) -> ir.FloatingValue:
     """Return how far a count is from what one before it would let expect, in standard errors."""
     return 2 * (_root(now + 0.375) - _root(ratio * (before + 0.375))) / _root(1 + ratio)
+
+
+def _chance(error: dict[str, ir.FloatingValue], freedom: dict[str, ir.FloatingValue]) -> ir.FloatingValue:
+    """Return the difference of two means that chance exceeds in 5 % of cases: t times its standard error.
+
+    The quantile of t is next to that of the normal distribution and two terms in the inverse degrees of freedom (Fisher
+    and Cornish, Technometrics 2, 1960).
+    """
+    both = error["now"] + error["before"]
+    squares = (error[side] * error[side] / freedom[side] for side in ("now", "before"))
+    inverse = (operator.add(*squares) / (both * both).nullif(0)).fill_null(0)
+    t = Z + (Z**3 + Z) / 4 * inverse + (5 * Z**5 + 16 * Z**3 + 3 * Z) / 96 * inverse * inverse
+    return t * _root(both)
 
 
 def _root(number: ir.NumericValue) -> ir.FloatingValue:

@@ -1,22 +1,26 @@
 """Small customers: who could grow, whose price or service is to be adjusted, and whose credit is to end.
 
-Nothing is decided from one month: whoever is treated has bought, or had invoices, in at least three.
+Nothing is decided from one month: whoever is treated has bought in at least three months of the period, or had invoices
+in at least three.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Collection
 
 import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
 from crm_analysis.customers import Table, as_table, exact_sum
+from crm_analysis.errors import Unanswerable
 from crm_analysis.receivables import AGES
 from crm_analysis.treatment.signs import Z
 
 GROW, ADJUST, CREDIT = "could grow", "adjust price or service", "end credit"
 TREATMENTS = (CREDIT, ADJUST, GROW)  # the first that fits a customer counts
+WAYS = {"end_credit": CREDIT, "adjust": ADJUST, "could_grow": GROW, "growing": GROW}  # what each finding leads to
 GROWTH = 2.0  # times as much as before that makes a customer a growing one
 MONTHS = 3  # different months that evidence comes from at least
 LONG = AGES["61 to 90 days"]  # days past due after which what is open is long unpaid
@@ -26,27 +30,21 @@ FOUND = dict.fromkeys(["at_stake", "margin", "service_cost", "chance", "growth",
 }
 
 
-def could_grow(small: Table, bought: Table, candidates: Table) -> ir.Table:
-    """Return the candidates for the next tier who have bought in at least three different months so far.
+def spans(since: dt.date, as_of: dt.date) -> bool:
+    """Return whether the time after one day up to another is in three different months, so that there is evidence."""
+    start = since + dt.timedelta(days=1)
+    return (as_of.year - start.year) * 12 + as_of.month - start.month + 1 >= MONTHS
 
-    Parameters
-    ----------
-    small
-        Small customers (see `tiered`).
-    bought
-        Every purchase by the as-of date (`customers.purchases`).
-    candidates
-        Who may rise to the next tier, with `gain` and `chance` (see `upgrades`).
 
-    Returns
-    -------
-    ibis.Table
-        `customer_id`, `at_stake` (the gain), `chance`.
+def regular(customers: Table, bought: Table, since: dt.date) -> ir.Table:
+    """Return those of the customers who have bought in at least three different months after a day.
+
+    The day is the one before the period; `bought` is every purchase by the as-of date (`customers.purchases`).
     """
-    rising = as_table(candidates)
-    rising = rising.filter(rising["customer_id"].isin(as_table(small)["customer_id"]))
-    rising = rising.filter(rising["customer_id"].isin(_months(as_table(bought), rising)))
-    return rising.select("customer_id", "chance", at_stake="gain")
+    table, known = as_table(bought), as_table(customers)
+    theirs = table.filter((table["date"] > since) & table["customer_id"].isin(known["customer_id"]))
+    found = theirs.group_by("customer_id").aggregate(months=theirs["date"].truncate("month").nunique())
+    return known.filter(known["customer_id"].isin(found.filter(found["months"] >= MONTHS)["customer_id"]))
 
 
 def growing(small: Table, bought: Table, since: dt.date, split: dt.date, as_of: dt.date) -> ir.Table:
@@ -127,13 +125,12 @@ def adjust(tiered: Table, bought: Table, since: dt.date, *, low_margin: float, l
             "a margin too low is 0 to 1 times that of all, judged from at least 1 purchase, "
             f"not {low_margin} and {least_purchases}"
         )
-    table, bought = as_table(tiered), as_table(bought)
+    table = as_table(tiered)
     sums = table.aggregate(**{name: exact_sum(table[name]).cast("float64") for name in ("value", "revenue")})
     value, revenue = sums.to_pandas().fillna(0).iloc[0].astype(float)
     usual = max(value / revenue, 0.0) if revenue > 0 else 0.0
     small = table.filter((table["tier"] == "small") & (table["purchases"] >= least_purchases) & (table["revenue"] > 0))
-    poor = small.filter(small["value"] < low_margin * usual * small["revenue"])
-    poor = poor.filter(poor["customer_id"].isin(_months(bought.filter(bought["date"] > since), poor)))
+    poor = regular(small.filter(small["value"] < low_margin * usual * small["revenue"]), bought, since)
     return poor.select(
         "customer_id",
         *["service_cost"] * ("service_cost" in poor.columns),
@@ -189,17 +186,22 @@ def treated(tiered: Table, **found: Table | None) -> ir.Table:
     tiered
         All customers (see `tiered`).
     **found
-        What is known of the ways: `end_credit` (see `bad_credit`), `adjust`, `could_grow` and `growing`, at least one.
+        What was found of those ways (names of `WAYS`) that could be looked at: `end_credit` (see `bad_credit`),
+        `adjust`, `could_grow` (small customers with the `chance` to rise and what is `at_stake`) and `growing`.
 
     Returns
     -------
     ibis.Table
         `customer_id`, `treatment` (a name of `TREATMENTS`), `at_stake` (money), `value`, `purchases`, and what is known
         of the evidence, NULL where the treatment rests on other: `margin`, `service_cost`, `chance`, `growth`, `open`,
-        `late_invoices`.
+        `late_invoices`. Raises `Unanswerable` if no way could be looked at.
     """
-    ways = {"end_credit": CREDIT, "adjust": ADJUST, "could_grow": GROW, "growing": GROW}
-    tables = {way: as_table(found[way]) for way in ways if found.get(way) is not None}
+    tables = {way: as_table(table) for way in WAYS if (table := found.get(way)) is not None}
+    if not tables:
+        raise Unanswerable(
+            "What to do with small customers takes purchases in three different months of the period and some before "
+            "its last half, or payments."
+        )
     shown = {n: kind for n, kind in FOUND.items() if any(n in table.columns for table in tables.values())}
     parts = []
     for place, (way, table) in enumerate(tables.items()):
@@ -207,7 +209,7 @@ def treated(tiered: Table, **found: Table | None) -> ir.Table:
         parts.append(
             table.select(
                 treated_id="customer_id",
-                treatment=ibis.literal(ways[way]),
+                treatment=ibis.literal(WAYS[way]),
                 place=ibis.literal(place),
                 **{n: fact.cast(shown[n]) for n, fact in facts.items()},
             )
@@ -221,18 +223,12 @@ def treated(tiered: Table, **found: Table | None) -> ir.Table:
     return listed.order_by(ibis.desc("at_stake"), ibis.asc("customer_id"))
 
 
-def by_treatment(treated: Table) -> pd.DataFrame:
-    """Return `treatment`, `customers` and `at_stake` (money) of each of `TREATMENTS`."""
+def by_treatment(treated: Table, ways: Collection[str] = tuple(WAYS)) -> pd.DataFrame:
+    """Return `treatment`, `customers` and `at_stake` (money) of each of `TREATMENTS` that ways looked at lead to."""
     table = as_table(treated)
     found = table.group_by("treatment").aggregate(
         customers=table.count(), at_stake=exact_sum(table["at_stake"]).cast("float64")
     )
-    frame = found.to_pandas().set_index("treatment").reindex(TREATMENTS).rename_axis("treatment").fillna(0)
+    looked = [kind for kind in TREATMENTS if kind in {WAYS[way] for way in ways}]
+    frame = found.to_pandas().set_index("treatment").reindex(looked).rename_axis("treatment").fillna(0)
     return frame.astype({"customers": int}).reset_index()
-
-
-def _months(bought: ir.Table, customers: ir.Table) -> ir.Column:
-    """Return those of the customers who bought in at least three different months."""
-    theirs = bought.filter(bought["customer_id"].isin(customers["customer_id"]))
-    found = theirs.group_by("customer_id").aggregate(months=theirs["date"].truncate("month").nunique())
-    return found.filter(found["months"] >= MONTHS)["customer_id"]

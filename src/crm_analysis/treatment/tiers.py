@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 
 import ibis.expr.types as ir
 
-from crm_analysis import pyramid
+from crm_analysis import periods, pyramid
 from crm_analysis.customers import Table, as_table
 from crm_analysis.errors import Unanswerable
 
@@ -46,3 +47,20 @@ def entry(tiered: Table, tier: str) -> tuple[float, float]:
     if least != least:
         raise Unanswerable(f"No customer is in the {tier} tier, so there is no value from which on one would be.")
     return float(least), float(typical)
+
+
+def whole(first: dt.date, as_of: dt.date, months: int) -> bool:
+    """Return whether data that begin on a day hold all of the last months, but for a week (see `periods.edges`)."""
+    since, _ = periods.edges(first, as_of, months=months, count=1)
+    return (first - since).days <= periods.SLACK + 1
+
+
+def refuse_short(first: dt.date, as_of: dt.date, months: int) -> None:
+    """Raise `Unanswerable` if the last months are not `whole`, so that as many to come cannot be set against them."""
+    if whole(first, as_of, months):
+        return
+    longest = max((fewer for fewer in range(1, months) if whole(first, as_of, fewer)), default=0)
+    raise Unanswerable(
+        f"The last {periods.named(months)} {'is' if months == 1 else 'are'} not all in the data, which begin on {first}"
+        + (f": set months to {longest} or less." if longest else ".")
+    )

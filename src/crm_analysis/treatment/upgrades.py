@@ -29,7 +29,9 @@ def chances(
     Parameters
     ----------
     valued
-        Customers with their expected future at no discount (`lifetime.value`); for example those of a tier.
+        Customers with their expected future at no discount (`lifetime.value`). As each has an amount and a margin of
+        their own, a row of each leaves the engine (some 100 bytes) and one comes back: ask for those of one tier, or
+        for those who buy often enough, not for all.
     purchase_model, spend_model, months
         Those that it was computed with.
     amount
