@@ -143,7 +143,7 @@ class TestWholeReport:
         lacking = {page["name"]: page["unanswered"] for page in manifest["pages"]}
         index = " ".join(Tags(published / "index.html").text.split())
         for name, needed in {
-            "profit": ["the category", "'product_id' of the table 'transactions'", "'salesperson_id'", "no costs"],
+            "profit": ["the category", "This needs the column 'product_id'", "'salesperson_id'", "no costs"],
             "treatment": ["later payment (needs the payments)", "'contacts'", "'service_costs'", "'assignments'"],
             "scorecard": ["which customers earn", "list prices", "3 criteria", "the table 'payments'", "bad customer"],
             "audit": ["This needs the column 'order_id' of the table 'transactions'"],
