@@ -155,7 +155,7 @@ CASES: list[Case] = [
         "treatment: growing small customers",
         lambda t: treatment.growing(t["treatment_small"], t["bought"], SINCE, SPLIT, AS_OF),
         f"""
-        SELECT customer_id, (s1 - s0 * ratio) * 365.25 / {DAYS} AS at_stake,
+        SELECT customer_id, (s1 - s0 * ratio) * (365.25::DOUBLE / {DAYS}) AS at_stake,
                if(s0 * ratio > 0, s1 / (s0 * ratio), NULL) AS growth
         FROM (SELECT customer_id, min(date) AS first,
                      count(DISTINCT date_trunc('month', date)) FILTER (date > DATE '{SINCE}') AS months,
