@@ -117,29 +117,33 @@ def criteria(customers: Table, bought: Table, transactions: Table) -> ir.Table:
     return found
 
 
-def proportions(weights: Mapping[str, float], there: Collection[str]) -> dict[str, float]:
+def proportions(
+    weights: Mapping[str, float], there: Collection[str], criteria: Collection[str] = CRITERIA
+) -> dict[str, float]:
     """Return what each criterion weighs where some are not there: the weights of the others, summing to 1.
 
     Parameters
     ----------
     weights
-        What each of `CRITERIA` weighs, at least 0; only their proportions count.
+        What each of the criteria weighs, at least 0; only their proportions count.
     there
         The criteria that the data have, and perhaps other columns.
+    criteria
+        All that there are.
 
     Raises
     ------
     Unanswerable
         Only criteria that are not there have a weight.
     """
-    if unknown := set(weights) - set(CRITERIA):
-        raise ValueError(f"the criteria are {', '.join(CRITERIA)}, not {', '.join(sorted(unknown))}")
+    if unknown := set(weights) - set(criteria):
+        raise ValueError(f"the criteria are {', '.join(criteria)}, not {', '.join(sorted(unknown))}")
     if not all(0 <= weight < math.inf for weight in weights.values()) or not any(weights.values()):
         raise ValueError(f"weights are at least 0, and one of them is above 0, not {dict(weights)}")
-    used = {name: weights[name] for name in CRITERIA if weights.get(name) and name in there}
+    used = {name: weights[name] for name in criteria if weights.get(name) and name in there}
     if not used:
-        lacking = ", ".join(name.replace("_", " ") for name in CRITERIA if weights.get(name))
-        raise Unanswerable(f"Only what the data do not have ({lacking}) has a weight, so there is no ranking.")
+        lacking = ", ".join(name.replace("_", " ") for name in criteria if weights.get(name))
+        raise Unanswerable(f"Only what the data do not have ({lacking}) has a weight, so nobody can be ranked.")
     return {name: weight / sum(used.values()) for name, weight in used.items()}
 
 

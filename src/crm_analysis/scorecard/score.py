@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import math
 from collections.abc import Collection, Mapping
 
 import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
+from crm_analysis import ranking
 from crm_analysis.customers import Table, as_table, exact_sum
 from crm_analysis.errors import Unanswerable
 from crm_analysis.pareto import ROUNDING, among_best
@@ -110,29 +110,8 @@ def criteria(
 
 
 def proportions(weights: Mapping[str, float], there: Collection[str]) -> dict[str, float]:
-    """Return what each criterion weighs where some are not there: the weights of the others, summing to 1.
-
-    Parameters
-    ----------
-    weights
-        What each of `CRITERIA` weighs, at least 0; only their proportions count.
-    there
-        The criteria that the data have, and perhaps other columns.
-
-    Raises
-    ------
-    Unanswerable
-        Only criteria that are not there have a weight.
-    """
-    if unknown := set(weights) - set(CRITERIA):
-        raise ValueError(f"the criteria are {', '.join(CRITERIA)}, not {', '.join(sorted(unknown))}")
-    if not all(0 <= weight < math.inf for weight in weights.values()) or not any(weights.values()):
-        raise ValueError(f"weights are at least 0, and one of them is above 0, not {dict(weights)}")
-    used = {name: weights[name] for name in CRITERIA if weights.get(name) and name in there}
-    if not used:
-        lacking = ", ".join(name.replace("_", " ") for name in CRITERIA if weights.get(name))
-        raise Unanswerable(f"Only what the data do not have ({lacking}) has a weight, so there is no scorecard.")
-    return {name: weight / sum(used.values()) for name, weight in used.items()}
+    """Return what each criterion weighs where some are not there (see `ranking.proportions`)."""
+    return ranking.proportions(weights, there, CRITERIA)
 
 
 def scored(customers: Table, weights: Mapping[str, float]) -> ir.Table:
