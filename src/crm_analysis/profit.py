@@ -16,7 +16,6 @@ from crm_analysis.errors import Unanswerable
 from crm_analysis.pyramid import by_period
 
 CUTS = ("customer_id", "order_id", "product_id", "category", "salesperson_id", "channel", "month", "year")
-NO_PURCHASE = "no purchase"
 AT_A_LOSS = "purchases and service at a loss"
 TO_DO = by_period.TO_DO | {  # about why somebody is worth less
     "returns or service without a purchase": "ask what went wrong, and look at returns and service",
@@ -174,9 +173,12 @@ def tiers(ranked: Table) -> pd.DataFrame:
         periods `customers_…`, `value_…`, `share_…` of that value (NaN if all of it is not above 0).
     """
     table = as_table(ranked)
-    found = pd.DataFrame({"tier": [*pyramid.TIERS, NO_PURCHASE]}).set_index("tier")
+    found = pd.DataFrame({"tier": [*pyramid.TIERS, pyramid.NO_PURCHASE]}).set_index("tier")
     for side in ("before", "now"):
-        tier, worth = table[f"tier_{side}"].fill_null(NO_PURCHASE), exact_sum(table[f"value_{side}"]).cast("float64")
+        tier, worth = (
+            table[f"tier_{side}"].fill_null(pyramid.NO_PURCHASE),
+            exact_sum(table[f"value_{side}"]).cast("float64"),
+        )
         there = (table[f"purchases_{side}"] > 0) | (table[f"value_{side}"] != 0)
         sums = table.group_by(tier=tier).aggregate(customers=there.cast("int64").sum(), value=worth).to_pandas()
         sums = sums.set_index("tier").reindex(found.index).fillna(0)
