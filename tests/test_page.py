@@ -55,7 +55,20 @@ def test_finding(shown):
     page.finding(f"{HOSTILE} is worth most.")
     bundle, _ = shown[0]
     assert "<script>" not in bundle["text/html"]
-    assert bundle[page.MIME] == {"finding": f"{HOSTILE} is worth most."}
+    assert bundle[page.MIME] == {"finding": {"sentence": f"{HOSTILE} is worth most.", "figure": "", "stake": None}}
+    page.finding("At risk.", figure="a.risk", stake=np.float64(12.5))
+    assert shown[1][0][page.MIME]["finding"] == {"sentence": "At risk.", "figure": "a.risk", "stake": 12.5}
+    assert "12.5" not in shown[1][0]["text/html"]
+
+
+def test_story(shown):
+    page.story(HOSTILE, number=HOSTILE, change=HOSTILE, todo=HOSTILE, links={HOSTILE: "profit.html"})
+    page.story("Said.", number="", change="", todo="", links={})
+    bundle, _ = shown[0]
+    assert "<script>" not in bundle["text/html"]
+    assert '<a href="profit.html">' in bundle["text/html"]
+    assert page.MIME not in bundle
+    assert shown[1][0]["text/html"].count("<p") == 2
 
 
 def test_figure(shown):
@@ -168,7 +181,7 @@ def test_section(shown):
         page.finding("Known.")
         raise Unanswerable(f"This needs {HOSTILE}.")
     assert [bundle[page.MIME] for bundle, _ in shown] == [
-        {"finding": "Known."},
+        {"finding": {"sentence": "Known.", "figure": "", "stake": None}},
         {"unanswered": f"This needs {HOSTILE}."},
     ]
     assert "<script>" not in shown[1][0]["text/html"]

@@ -131,7 +131,7 @@ class TestWholeReport:
         charts = {name: len(Tags(published / f"{name}.html").all("img")) for name in PAGES}
         least = {"pareto": 2, "profit": 2, "ranking": 1, "pyramid": 4, "treatment": 1, "rfm": 1, "lifecycle": 4}
         least |= {"retention": 3, "analogy": 1, "lifetime_value": 8, "audit": 7}
-        assert charts.keys() == {*least, "scorecard"}  # which has none without costs, payments and clear trends
+        assert charts.keys() == {*least, "overview", "scorecard"}  # has none without costs, payments and clear trends
         assert all(charts[name] >= count for name, count in least.items())
 
     def test_links_lead_somewhere(self, published):
@@ -162,7 +162,7 @@ class TestWholeReport:
     def test_index_repeats_every_finding(self, published, manifest):
         text = " ".join(Tags(published / "index.html").text.split())
         for page in manifest["pages"]:
-            assert all(finding in text for finding in page["findings"])
+            assert all(finding["sentence"] in text for finding in page["findings"])
 
     def test_lists_are_complete_and_typed(self, published, manifest):
         lists = {found["name"]: found for page in manifest["pages"] for found in page["lists"]}
@@ -228,7 +228,7 @@ class TestSampleReport:
 
     def test_every_list_has_an_action_and_its_impact_in_money(self, published_sample, manifest):
         lists = [found | {"page": page["name"]} for page in manifest["pages"] for found in page["lists"]]
-        assert {found["page"] for found in lists} == set(PAGES)
+        assert {found["page"] for found in lists} == {*PAGES} - {"overview"}  # which points to those of the others
         for found in lists:
             assert found["action"].endswith((".", "?")), found["name"]
             sheet = openpyxl.load_workbook(published_sample / found["files"][0]).active
@@ -265,11 +265,13 @@ def write_notebooks(folder: Path, bodies: dict[str, str]) -> None:
     folder.mkdir()
     parameters = (
         'dataset: str = "x"  # the dataset\nas_of: str = ""  # the date\nlimit: int = 3  # a number\n'
-        'share: float = 0.2  # a share\nword: str = "a"  # a word'
+        'share: float = 0.2  # a share\nword: str = "a"  # a word\nprevious: str = ""  # the previous report'
     )
+    closing = '\nreport: str = ""  # the folder of the report'
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     for number, (name, body) in enumerate(bodies.items(), 1):
-        cells = [nbformat.v4.new_markdown_cell(f"# {name}"), nbformat.v4.new_code_cell(parameters)]
+        code = nbformat.v4.new_code_cell(parameters + closing * name.startswith("sum"))
+        cells = [nbformat.v4.new_markdown_cell(f"# {name}"), code]
         cells[1].metadata["tags"] = ["parameters"]
         cells += [nbformat.v4.new_code_cell(part) for part in (textwrap.dedent(body), CLOSE)]
         nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / f"{number}0_{name}.ipynb")
@@ -418,7 +420,7 @@ class TestParameters:
         done = run(toml, house.out, "--set", "every.share=0.5")
         assert done.exit_code == 0, done.stderr
         manifest = json.loads((next(house.out.iterdir()) / "2024-03-01" / "manifest.json").read_text())
-        found = {page["name"]: page["findings"][-1] for page in manifest["pages"]}
+        found = {page["name"]: page["findings"][-1]["sentence"] for page in manifest["pages"]}
         assert (found["one"], found["two"]) == ("5 0.5", "7 0.5")
         refused = run(toml, house.out, "--set", "every.limt=5")
         assert refused.exit_code == 2
@@ -430,8 +432,72 @@ class TestParameters:
         hostile = 'it\'s "{x}" \\ $HOME'
         assert run(toml, house.out, "--set", f"tell.word={hostile}", "--set", "tell.share=0.5").exit_code == 0
         manifest = json.loads((next(house.out.iterdir()) / "2024-03-01" / "manifest.json").read_text())
-        assert manifest["pages"][1]["findings"][-1] == f"7 0.5 {hostile!r}"
+        assert manifest["pages"][1]["findings"][-1]["sentence"] == f"7 0.5 {hostile!r}"
         assert manifest["pages"][1]["parameters"] == {"limit": 7, "share": 0.5, "word": hostile}
+
+
+class TestWholes:
+    """What pages are told of the report they are in and of the one before it."""
+
+    SUM = """
+    import json
+    from pathlib import Path
+    from crm_analysis import open_dataset, page
+    data = open_dataset(dataset, as_of=as_of)
+    told = json.loads((Path(report) / "manifest.json").read_text())
+    page.finding(f"{[found['name'] for found in told['pages']]}, before: {Path(previous).name}")
+    """
+
+    def test_a_page_with_the_parameter_report_runs_last_and_is_told_of_the_others(self, house):
+        toml = house(sum_up=self.SUM, later=OPEN.replace("good.", "later."))
+        folder = house.last_report()
+        done = run(toml, house.out)
+        assert done.exit_code == 0, done.stderr
+        assert done.stderr.splitlines()[-1].startswith("sum_up: done")
+        target = folder / "2024-03-01"
+        manifest = json.loads((target / "manifest.json").read_text())
+        assert [page["name"] for page in manifest["pages"]] == ["good", "sum_up", "later"]
+        assert manifest["pages"][1]["findings"][0]["sentence"] == "['good', 'later'], before: 2024-02-15"
+        assert manifest["pages"][1]["parameters"] == {"limit": 3, "share": 0.2, "word": "a"}
+        executed = (target / "notebooks" / "sum_up.ipynb").read_text()
+        assert str(target) in executed
+        assert f".{target.name}-" not in executed
+        alone = run(toml, house.out, "--only", "sum_up", "--as-of", "2024-02-20")
+        assert alone.exit_code == 0, alone.stderr
+
+    def test_it_does_not_run_if_another_fails(self, house):
+        failed = run(house(sum_up=self.SUM, bad="1 / 0"), house.out)
+        assert failed.exit_code == 1
+        assert "notebook bad: ZeroDivisionError" in failed.stderr
+        assert "sum_up" not in failed.stderr
+
+    @pytest.mark.parametrize("name", ["report", "previous"])
+    def test_the_report_itself_sets_them(self, house, name):
+        refused = run(house(sum_up=self.SUM), house.out, "--set", f"sum_up.{name}=x")
+        assert refused.exit_code == 2
+        assert f"the report itself sets {name}" in refused.stderr
+
+    def test_a_list_has_a_file_for_each_value(self, house):
+        body = """
+        import pandas as pd
+        calls = pd.DataFrame({"agent": ["A/1", "b", "A/1", None], "customer_id": ["x", "y", "z", "w"]})
+        page.list("calls", calls, action="Call.", title="Calls", by="agent")
+        """
+        toml = house(divided=OPEN.replace("good.", "divided.") + textwrap.dedent(body))
+        done = run(toml, house.out)
+        assert done.exit_code == 0, done.stderr
+        folder = next(house.out.iterdir()) / "2024-03-01"
+        (found,) = json.loads((folder / "manifest.json").read_text())["pages"][1]["lists"]
+        assert [*found["parts"]] == ["A/1", "b", "–"]
+        rows = {
+            value: [row[1] for row in openpyxl.load_workbook(folder / file).active.iter_rows(2, values_only=True)]
+            for value, file in found["parts"].items()
+        }
+        assert rows == {"A/1": ["x", "z"], "b": ["y"], "–": ["w"]}
+        page, index = (Tags(folder / name) for name in ("divided.html", "index.html"))
+        for file in found["parts"].values():
+            assert file in [link["href"] for link in page.all("a")]
+            assert file in [link["href"] for link in index.all("a")]
 
 
 class TestSuccession:

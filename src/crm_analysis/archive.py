@@ -11,7 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from crm_analysis.errors import InputError
+import nbformat
+import pandas as pd
+
+from crm_analysis.errors import InputError, Unanswerable
+from crm_analysis.page import MIME
 
 ABANDONED = 86_400  # seconds after which what an interrupted run has left is removed
 
@@ -21,16 +25,52 @@ def published(folder: Path) -> list[str]:
     return sorted(path.parent.name for path in folder.glob("[0-9]*-[0-9][0-9]-[0-9][0-9]/manifest.json"))
 
 
-def previous(folder: Path, as_of: str) -> dict[str, Any] | None:
-    """Return the manifest of the last report of an earlier date."""
+def previous(folder: Path, as_of: str) -> Path | None:
+    """Return the folder of the last report of an earlier date."""
     earlier = [date for date in published(folder) if date < as_of]
-    if not earlier:
-        return None
-    manifest = folder / earlier[-1] / "manifest.json"
+    return folder / earlier[-1] if earlier else None
+
+
+def told(report: Path | str) -> dict[str, Any]:
+    """Return a report's manifest: its figures, and of each page the findings and lists."""
+    manifest = Path(report) / "manifest.json"
     try:
         return json.loads(manifest.read_text("utf-8"))
+    except OSError:
+        raise Unanswerable(f"There is no report in {Path(report).name or 'no folder'} to look at.") from None
     except ValueError:
-        raise InputError(f"{manifest}: the previous report's manifest is damaged; move that report away") from None
+        raise InputError(f"{manifest}: the report's manifest is damaged; move that report away") from None
+
+
+def listed(report: Path | str, page: str, name: str) -> pd.DataFrame:
+    """Return a list as a report published it; dates as dates.
+
+    Raises `Unanswerable` if that report has no such list.
+    """
+    executed = Path(report) / "notebooks" / f"{page}.ipynb"
+    outputs = (
+        [output for cell in nbformat.read(executed, as_version=4).cells for output in cell.get("outputs", [])]
+        if report and executed.exists()
+        else []
+    )
+    for output in outputs:
+        found = output.get("data", {}).get(MIME, {}).get("list", {})
+        if found.get("name") == name:
+            frame = pd.DataFrame(found["rows"], columns=[column["name"] for column in found["columns"]])
+            dates = [column["name"] for column in found["columns"] if column["unit"] == "date"]
+            return frame.assign(**{date: pd.to_datetime(frame[date]).dt.date for date in dates})
+    raise Unanswerable(f"There is no earlier report with the list '{name}' of the page '{page}'.")
+
+
+def comparable(manifest: dict[str, Any], previous: dict[str, Any]) -> dict[str, Any]:
+    """Return the previous figures that mean the same: not those made with other parameters or of another value."""
+    if (manifest["value"], manifest["currency"]) != (previous["value"], previous["currency"]):
+        return {}
+    now = {page["name"]: page["parameters"] for page in manifest["pages"]}
+    changed = [
+        key for page in previous["pages"] if now.get(page["name"]) != page["parameters"] for key in page["figures"]
+    ]
+    return {key: figure for key, figure in previous["figures"].items() if key not in changed}
 
 
 @contextmanager

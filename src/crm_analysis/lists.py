@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,24 @@ def write_csv(path: Path, columns: list[Column], rows: list[list[Any]]) -> None:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow([_harmless(column["name"]) for column in columns])
         writer.writerows([[_harmless(cell) for cell in row] for row in rows])
+
+
+def write_parts(folder: Path, name: str, listed: dict[str, Any]) -> dict[str, str]:
+    """Write a sheet for each value of the column that a list is divided by; return the files, by value."""
+    at = [column["name"] for column in listed["columns"]].index(listed["by"])
+    parts: dict[str, list[list[Any]]] = {}
+    for row in listed["rows"]:
+        parts.setdefault("–" if row[at] is None else str(row[at]), []).append(row)
+    files = {value: f"{name}_{file_name(value)}.xlsx" for value in sorted(parts)}
+    for value, file in files.items():
+        write_xlsx(folder / file, f"{listed['title']}: {value}", listed["columns"], parts[value])
+    return files
+
+
+def file_name(text: str) -> str:
+    """Return a name that every file system takes and that no other text has."""
+    plain = re.sub(r"[^a-z0-9-]+", "-", text.lower()).strip("-")[:40]
+    return text if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:8]}".strip("-")
 
 
 def _harmless(cell: Any) -> Any:

@@ -41,9 +41,48 @@ NAMED = 60  # characters of a text that a page shows
 DOTS_PER_INCH = 150
 
 
-def finding(sentence: str) -> None:
-    """Publish what was found, in one sentence with its numbers."""
-    _publish(f'<p class="finding">{html.escape(sentence)}</p>', {"finding": sentence})
+def finding(sentence: str, *, figure: str = "", stake: float | None = None) -> None:
+    """Publish what was found, in one sentence with its numbers.
+
+    Parameters
+    ----------
+    sentence
+        The finding.
+    figure
+        The key of the published figure that it is about.
+    stake
+        The money that can be won, kept or lost by acting on it: the report's first page tells those findings that have
+        most at stake.
+    """
+    told = {"sentence": sentence, "figure": figure, "stake": _plain(stake)}
+    _publish(f'<p class="finding">{html.escape(sentence)}</p>', {"finding": told})
+
+
+def story(sentence: str, *, number: str, change: str, todo: str, links: dict[str, str]) -> None:
+    """Tell a finding of another page.
+
+    Parameters
+    ----------
+    sentence
+        The finding.
+    number
+        The figure that it is about, as it is written, and what it means.
+    change
+        How that has changed since the previous report, or nothing.
+    todo
+        What to do about it, or nothing.
+    links
+        Where more is to be read: names, and addresses beside the page.
+    """
+    told = f"{html.escape(number)}{f' <i>{html.escape(change)}</i>' if change else ''}"
+    more = " · ".join(f'<a href="{html.escape(link)}">{html.escape(name)}</a>' for name, link in links.items())
+    _publish(
+        f'<section class="story"><p class="finding">{html.escape(sentence)}</p>'
+        + (f'<p class="number">{told}</p>' if number else "")
+        + (f'<p class="action">{html.escape(todo)}</p>' if todo else "")
+        + f'<p class="files">{more}</p></section>',
+        {},
+    )
 
 
 def figure(
@@ -112,6 +151,7 @@ def list(
     units: dict[str, str] | None = None,
     names: ir.Table | None = None,
     of: str = "customers",
+    by: str = "",
 ) -> None:
     """Publish a list of customers (or products, …) on whom somebody is to act, in the order given.
 
@@ -132,6 +172,8 @@ def list(
         The customers' `customer_id` and `name`, to put the name beside the id.
     of
         What the rows are, in the plural.
+    by
+        A column: each of its values gets a file of its own, too.
     """
     if not name.isidentifier():
         raise ValueError(f"a list's name is made of letters, digits and underscores, not '{name}'")
@@ -162,6 +204,7 @@ def list(
         "title": title,
         "action": action,
         "of": of,
+        "by": by,
         "total": total,
         "columns": columns,
         "rows": rows,
@@ -239,6 +282,20 @@ def written(value: Any, unit: str = "") -> str:
     if abs(value) >= 100:
         number = f"{value:,.0f}"
     return f"{number} {unit}".rstrip() if unit not in ("", "customers", "rows", "index") else number
+
+
+def changed(now: dict[str, Any], before: dict[str, Any] | None) -> str:
+    """Write how a published figure has changed since an earlier report: shares in points, the rest in per cent."""
+    if before is None or before["unit"] != now["unit"]:
+        return ""
+    old, new = before["value"], now["value"]
+    if not all(isinstance(value, int | float) for value in (old, new)):
+        return ""
+    if old == new:
+        return "unchanged"
+    if now["unit"] == "share":
+        return f"{(new - old) * 100:+.1f} points"
+    return f"{new / old - 1:+.1%}" if old > 0 else f"from {written(old, now['unit'])}"
 
 
 def _is_currency(unit: str) -> bool:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import nbformat
 
-from crm_analysis import lists
+from crm_analysis import archive, lists
 from crm_analysis.errors import Unanswerable
-from crm_analysis.page import MIME, written
+from crm_analysis.page import MIME, changed, written
 
 TEMPLATES = Path(__file__).parent / "templates"
 ERROR_CELL = "papermill-error-cell-tag"  # papermill's own remarks in a notebook that raised
@@ -24,7 +25,7 @@ class Published:
 
     notebook: nbformat.NotebookNode
     title: str
-    findings: list[str] = field(default_factory=list)
+    findings: list[dict[str, Any]] = field(default_factory=list)
     figures: dict[str, dict[str, Any]] = field(default_factory=dict)
     lists: list[dict[str, Any]] = field(default_factory=list)
     unanswered: list[str] = field(default_factory=list)
@@ -100,7 +101,7 @@ def read(executed: Path) -> Published:
 def _collect(data: dict[str, Any], published: Published) -> None:
     """Take over what one output of a notebook carries as data."""
     if "finding" in data:
-        published.findings.append(data["finding"])
+        published.findings.append(dict(data["finding"]))
     if "figure" in data:
         figure = dict(data["figure"])
         key = figure.pop("key")
@@ -111,6 +112,8 @@ def _collect(data: dict[str, Any], published: Published) -> None:
         if data["list"]["name"] in [listed["name"] for listed in published.lists]:
             published.twice.append(f"the list {data['list']['name']}")
         published.lists.append(data["list"])
+        if published.findings:  # the list belongs to the finding above it
+            published.findings[-1].setdefault("list", data["list"]["name"])
     if "unanswered" in data:
         published.unanswered.append(data["unanswered"])
     if "closed" in data:
@@ -125,7 +128,12 @@ def write_lists(published: list[dict[str, Any]], folder: Path, page: str) -> lis
         lists.write_xlsx(folder / files[0], listed["title"], listed["columns"], listed["rows"])
         lists.write_csv(folder / files[1], listed["columns"], listed["rows"])
         described = {key: listed[key] for key in ("name", "title", "action", "total")}
-        written_lists.append(described | {"files": [f"lists/{file}" for file in files]})
+        parts = lists.write_parts(folder, f"{page}_{listed['name']}", listed) if listed["by"] else {}
+        written_lists.append(
+            described
+            | {"files": [f"lists/{file}" for file in files]}
+            | {"parts": {value: f"lists/{file}" for value, file in parts.items()}}
+        )
     return written_lists
 
 
@@ -144,6 +152,9 @@ def html(notebook: nbformat.NotebookNode, page_lists: list[dict[str, Any]], head
     body, _ = exporter.from_notebook_node(notebook, {"report": heading | {"style": _style()}})
     for listed in page_lists:
         links = " ".join(f'<a href="{file}" download>{Path(file).suffix[1:].upper()}</a>' for file in listed["files"])
+        links += "; of each alone: " * bool(listed["parts"]) + " ".join(
+            f'<a href="{file}" download>{escape(value)}</a>' for value, file in listed["parts"].items()
+        )
         body = body.replace(f"<!-- files of {listed['name']} -->", f'<p class="files">Whole list: {links}</p>')
     return body
 
@@ -153,39 +164,14 @@ def index(manifest: dict[str, Any], previous: dict[str, Any] | None, earlier: li
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
     environment.filters["written"] = written
     page_of = {key: page["name"] for page in manifest["pages"] for key in page["figures"]}
-    before = _comparable(manifest, previous) if previous else {}
+    before = archive.comparable(manifest, previous) if previous else {}
     figures = [
-        figure | {"page": page_of.get(key, ""), "change": change(figure, before.get(key))}
+        figure | {"page": page_of.get(key, ""), "change": changed(figure, before.get(key))}
         for key, figure in manifest["figures"].items()
     ]
     return environment.get_template("index.html.j2").render(
         manifest=manifest, figures=figures, earlier=sorted(earlier, reverse=True), style=_style()
     )
-
-
-def _comparable(manifest: dict[str, Any], previous: dict[str, Any]) -> dict[str, Any]:
-    """Return the previous figures that mean the same: not those made with other parameters or of another value."""
-    if (manifest["value"], manifest["currency"]) != (previous["value"], previous["currency"]):
-        return {}
-    now = {page["name"]: page["parameters"] for page in manifest["pages"]}
-    changed = [
-        key for page in previous["pages"] if now.get(page["name"]) != page["parameters"] for key in page["figures"]
-    ]
-    return {key: figure for key, figure in previous["figures"].items() if key not in changed}
-
-
-def change(now: dict[str, Any], before: dict[str, Any] | None) -> str:
-    """Write how a figure changed since the previous report: shares in percentage points, the rest in per cent."""
-    if before is None or before["unit"] != now["unit"]:
-        return ""
-    old, new = before["value"], now["value"]
-    if not all(isinstance(value, int | float) for value in (old, new)):
-        return ""
-    if old == new:
-        return "unchanged"
-    if now["unit"] == "share":
-        return f"{(new - old) * 100:+.1f} points"
-    return f"{new / old - 1:+.1%}" if old > 0 else f"from {written(old, now['unit'])}"
 
 
 def _style() -> str:

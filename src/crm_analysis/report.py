@@ -27,7 +27,7 @@ from crm_analysis.page import LISTED, versions
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 MOST_REJECTED = 0.5  # share of a table's rows that may be unusable
-GIVEN = ("dataset", "as_of")  # parameters that the report itself sets
+GIVEN = ("dataset", "as_of", "previous", "report")  # parameters that the report itself sets
 EVERY = "every"  # stands for all notebooks that have a parameter
 
 Progress = Callable[[str, str, float], None]  # a notebook's name, what became of it, seconds
@@ -58,7 +58,7 @@ class Page:
     title: str = ""
     failure: str = ""
     unanswerable: str = ""
-    findings: list[str] = field(default_factory=list)
+    findings: list[dict[str, Any]] = field(default_factory=list)
     figures: dict[str, dict[str, Any]] = field(default_factory=dict)
     lists: list[dict[str, Any]] = field(default_factory=list)
     unanswered: list[str] = field(default_factory=list)
@@ -86,6 +86,9 @@ def publish(
     progress: Progress = lambda name, state, seconds: None,
 ) -> Path:
     """Run the notebooks on a dataset and publish what they say as `<out>/<dataset's name>/<as-of date>/`.
+
+    A notebook with the parameter `previous` is given the folder of the previous report; one with the parameter
+    `report` runs after the others and is given the folder of what they have published.
 
     Parameters
     ----------
@@ -127,7 +130,8 @@ def publish(
         folder.mkdir(parents=True, exist_ok=True)
         with archive.alone(folder):
             archive.recover(folder)
-        previous = archive.previous(folder, str(data.as_of))
+        last = archive.previous(folder, str(data.as_of))
+        previous = archive.told(last) if last else None
         stage = Path(tempfile.mkdtemp(prefix=f".{data.as_of}-", dir=folder))
         stage.chmod(0o755)
         (stage / "notebooks").mkdir()
@@ -137,11 +141,22 @@ def publish(
     target = _target(folder, str(data.as_of), chosen)
     try:
         heading = {"title": data.title, "as_of": str(data.as_of), "note": data.settings.note}
+        given = {"previous": str(last or ""), "report": str(stage)}
+        for values in parameters.values():
+            values |= {name: value for name, value in given.items() if name in values}
         jobs = [
             Job(name, path, parameters[name], stage, data.fingerprint, data.settings.cell_timeout, heading)
             for name, path in chosen.items()
         ]
-        pages = _run(jobs, progress)
+        quarantine = _write_quarantine(data, stage / "lists")
+        pages = _run([job for job in jobs if "report" not in job.parameters], progress)
+        closing = [job for job in jobs if "report" in job.parameters]
+        if closing and not any(page.failure for page in pages):
+            _tell(stage, _manifest(data, pages, quarantine, started, previous))
+            pages += _run(closing, progress)
+            for job in closing:
+                _point_to(target, stage, job.name)
+            pages.sort(key=lambda page: [*chosen].index(page.name))
         reasons = [f"notebook {page.name}: {page.failure}" for page in pages if page.failure]
         if not reasons and open_dataset(dataset, as_of).fingerprint != data.fingerprint:
             reasons = ["the data changed while the report was made; run it again"]
@@ -150,10 +165,8 @@ def publish(
             shutil.rmtree(kept, ignore_errors=True)
             stage.rename(kept)
             raise ReportFailed("\n".join([*reasons, f"Nothing was published; the failed run is {kept}"]))
-        manifest = _manifest(data, pages, _write_quarantine(data, stage / "lists"), started, previous)
-        (stage / "manifest.json").write_text(
-            json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8"
-        )
+        manifest = _manifest(data, pages, quarantine, started, previous)
+        _tell(stage, manifest)
         others = [date for date in archive.published(folder) if date != target.name]
         (stage / "index.html").write_text(render.index(manifest, previous, others), encoding="utf-8")
         with archive.alone(folder):
@@ -248,6 +261,8 @@ def _target(folder: Path, as_of: str, chosen: dict[str, Path]) -> Path:
 
 def _run(jobs: list[Job], progress: Progress) -> list[Page]:
     """Run the notebooks in processes, at most one per core; return their pages in reading order."""
+    if not jobs:
+        return []
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")
     pages = {}
@@ -355,6 +370,18 @@ def _manifest(
         "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - started, 2),
     }
+
+
+def _tell(stage: Path, manifest: dict[str, Any]) -> None:
+    text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False)
+    (stage / "manifest.json").write_text(text, encoding="utf-8")
+
+
+def _point_to(target: Path, stage: Path, name: str) -> None:
+    """Let an executed notebook name the folder that the report is published in, so that it can be run again there."""
+    executed = stage / "notebooks" / f"{name}.ipynb"
+    if executed.exists():
+        executed.write_text(executed.read_text("utf-8").replace(stage.name, target.name), encoding="utf-8")
 
 
 def _commit() -> str | None:
