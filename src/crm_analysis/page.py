@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 MIME = "application/vnd.crm-analysis+json"
 SHOWN = 10  # rows of a list that stand on the page; all are in its files
 LISTED = 10_000  # rows of a list that leave the engine
+MINUS = "\N{MINUS SIGN}"
 NAMED = 60  # characters of a text that a page shows
 DOTS_PER_INCH = 150
 
@@ -275,13 +276,19 @@ def written(value: Any, unit: str = "") -> str:
     if isinstance(value, dt.date):
         return value.isoformat()[:10]
     if unit == "share":
-        return f"{value:z.1%}"
+        return _minus(f"{value:z.1%}")
     if _is_currency(unit):
-        return f"{unit} {value:,.0f}" if abs(value) >= 1000 else f"{unit} {value:z,.2f}"
+        amount = f"{abs(value):,.0f}" if abs(value) >= 1000 else f"{abs(value):,.2f}"
+        return f"{MINUS * (value <= -0.005)}{unit} {amount}"
     number = f"{value:z,.0f}" if float(value).is_integer() and abs(value) < 2**53 else f"{value:,.3g}"
     if abs(value) >= 100:
         number = f"{value:,.0f}"
+    number = _minus(number)
     return f"{number} {unit}".rstrip() if unit not in ("", "customers", "rows", "index") else number
+
+
+def _minus(number: str) -> str:
+    return number.replace("-", MINUS, 1) if number.startswith("-") else number
 
 
 def changed(now: dict[str, Any], before: dict[str, Any] | None) -> str:
@@ -294,8 +301,8 @@ def changed(now: dict[str, Any], before: dict[str, Any] | None) -> str:
     if old == new:
         return "unchanged"
     if now["unit"] == "share":
-        return f"{(new - old) * 100:+.1f} points"
-    return f"{new / old - 1:+.1%}" if old > 0 else f"from {written(old, now['unit'])}"
+        return _minus(f"{(new - old) * 100:+.1f} points")
+    return _minus(f"{new / old - 1:+.1%}") if old > 0 else f"from {written(old, now['unit'])}"
 
 
 def _is_currency(unit: str) -> bool:
@@ -365,7 +372,7 @@ def _cells(column: pd.Series, unit: str, numeric: bool) -> builtins.list[str]:
     counted = not _is_currency(unit) and (known % 1 == 0).all()
     whole = pd.api.types.is_integer_dtype(column) or counted or known.abs().max() >= 1000
     form = "z.1%" if unit == "share" else "z,.0f" if whole else "z,.2f" if unit else "z,.4g"
-    return [f"<td class=n>{written(None) if pd.isna(value) else format(value, form)}</td>" for value in column]
+    return [f"<td class=n>{written(None) if pd.isna(value) else _minus(format(value, form))}</td>" for value in column]
 
 
 def _short(text: str) -> str:
