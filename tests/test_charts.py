@@ -752,6 +752,16 @@ class TestScorecard:
 
 
 HOSTILE_CHARTS = {
+    "earned_back": lambda: charts.earned_back(
+        pd.DataFrame({"way": [HOSTILE, HOSTILE, "b"], "month": [1, 2, 1], "rate": [0.2, 0.5, 1.0]})
+    ),
+    "purchase_timeline": lambda: charts.purchase_timeline(
+        pd.DataFrame({"date": pd.to_datetime(["2024-01-01"]), "amount": [0.0]}), dt.date(2024, 1, 1), HOSTILE
+    ),
+    "calibration": lambda: charts.calibration(
+        pd.DataFrame({"predicted": [0.2, np.nan], "rate": [0.3, 0.1], "low": [0.1, np.nan], "high": [0.4, 0.2]}),
+        HOSTILE,
+    ),
     "price_waterfalls": lambda: charts.price_waterfalls(
         pd.DataFrame({"group": [HOSTILE] * 2, "step": [HOSTILE, "profit"], "share": [1.0, 1.0]})
     ),
@@ -765,6 +775,16 @@ HOSTILE_CHARTS = {
     ),
     "projected_changes": lambda: charts.projected_changes(
         pd.DataFrame({"name": [HOSTILE], "change": [1.0], "low": [0.0], "high": [2.0]}), HOSTILE
+    ),
+    "monthly_contacts": lambda: charts.monthly_contacts(
+        pd.DataFrame({"month": pd.to_datetime(["2024-01-01"]), "purpose": [HOSTILE], "contacts": [3]})
+    ),
+    "waiting_by_hour": lambda: charts.waiting_by_hour(
+        pd.DataFrame({"hour": [0], "median": [0.0], "most": [9.0]}), 60, HOSTILE
+    ),
+    "rates_by_step": lambda: charts.rates_by_step(
+        pd.DataFrame({"step": [HOSTILE] * 2, "kind": [HOSTILE, "b"], "rate": [0.5, None], "low": 0.1, "high": 0.9}),
+        *("step", HOSTILE, HOSTILE, "kind"),
     ),
     "waterfall": lambda: charts.waterfall(
         pd.DataFrame({"step": [HOSTILE, "x"], "amount": [5.0, 2.0], "total": [True, False]}), HOSTILE
@@ -825,6 +845,9 @@ HOSTILE_CHARTS = {
     "judged_fifths": lambda: charts.judged_fifths(
         pd.DataFrame({"fifth": [1, 2], "expected": [5.0, 3.0], "actual": [4.0, 3.5]}), HOSTILE
     ),
+    "calls_by_reason": lambda: charts.calls_by_reason(
+        pd.DataFrame({"kind": [HOSTILE], "customers": [1], "worth": [0.0]}), HOSTILE
+    ),
     "warning_signs": lambda: charts.warning_signs(
         pd.DataFrame({"sign": [HOSTILE, "any"], "customers": [5, 6], "value": [7.0, -8.0]}), HOSTILE
     ),
@@ -841,6 +864,12 @@ HOSTILE_CHARTS = {
         pd.DataFrame({"cohort": [HOSTILE], "age": [3], "value": [4.0]}), "profit"
     ),
     "refunds_both_ways": lambda: charts.refunds_both_ways(TestRefundsBothWays().frame(1), HOSTILE),
+    "case_times": lambda: charts.case_times(
+        pd.DataFrame({"cause": [HOSTILE], "median": [2.0], "low": [1.0], "high": [np.nan], "most": [6.0]}), "cause"
+    ),
+    "cases_per_100": lambda: charts.cases_per_100(
+        pd.DataFrame({"start": [dt.date(2024, 1, 1)], "per_100": [5.0], "low": [3.0], "high": [8.0]}), HOSTILE
+    ),
     "alive_bands": lambda: charts.alive_bands(pd.DataFrame({"band": [HOSTILE], "customers": [5]})),
 }
 

@@ -1,4 +1,4 @@
-"""The command line: `crm-analysis report` and `crm-analysis example`."""
+"""The command line: `crm-analysis report`, `crm-analysis customer` and `crm-analysis example`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import signal
 import sys
 import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,15 +30,20 @@ def main() -> None:
     """Understand a customer base from its transaction log."""
 
 
+Toml = Annotated[Path, typer.Argument(help="The dataset's TOML.", metavar="DATASET.toml")]
+AsOf = Annotated[
+    str,
+    typer.Option(help="Date of the analysis; default: the TOML's, or the last in the data.", metavar="YYYY-MM-DD"),
+]
+Out = Annotated[Path, typer.Option(help="Folder of all reports.", metavar="DIR")]
+
+
 @app.command()
 def report(
-    dataset: Annotated[Path, typer.Argument(help="The dataset's TOML.", metavar="DATASET.toml")],
-    as_of: Annotated[
-        str,
-        typer.Option(help="Date of the analysis; default: the TOML's, or the last in the data.", metavar="YYYY-MM-DD"),
-    ] = "",
+    dataset: Toml,
+    as_of: AsOf = "",
     only: Annotated[str, typer.Option(help="Notebooks to run, by name, with commas between.", metavar="NAME,…")] = "",
-    out: Annotated[Path, typer.Option(help="Folder of all reports.", metavar="DIR")] = Path("reports"),
+    out: Out = Path("reports"),
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="Another value for a notebook's parameter.", metavar="NOTEBOOK.PARAM=VALUE"),
@@ -46,37 +53,40 @@ def report(
 
     Exit status: 0 published, 1 a notebook failed and nothing was published, 2 the input is not usable.
     """
-    from crm_analysis.report import ReportFailed, notebooks, publish
+    from crm_analysis.report import notebooks, publish
 
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what runs is ended, what was begun is removed
-    try:
-        names = [name.strip() for name in only.split(",") if name.strip()]
-        with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed}/{task.total}"),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        ) as bar:
-            task = bar.add_task("notebooks", total=len(names) or len(notebooks()))
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    with _told("notebooks", len(names) or len(notebooks())) as progress:
+        index = publish(dataset, as_of=as_of, only=names, out=out, settings=_settings(set_ or []), progress=progress)
+    for warning in json.loads(index.with_name("manifest.json").read_text("utf-8"))["warnings"]:
+        console.print(f"Warning: {warning}", markup=False)
+    print(index)
 
-            def done(name: str, state: str, seconds: float) -> None:
-                bar.advance(task)
-                console.print(f"{name}: {state} in {seconds:.1f} s", markup=False)
 
-            index = publish(dataset, as_of=as_of, only=names, out=out, settings=_settings(set_ or []), progress=done)
-    except InputError as error:
-        _fail(str(error), 2)
-    except ReportFailed as error:
-        _fail(str(error), 1)
-    else:
-        for warning in json.loads(index.with_name("manifest.json").read_text("utf-8"))["warnings"]:
-            console.print(f"Warning: {warning}", markup=False)
-        print(index)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+@app.command()
+def customer(
+    dataset: Toml,
+    ids: Annotated[list[str] | None, typer.Argument(help="Customers, by their ids.", metavar="ID…")] = None,
+    manager: Annotated[
+        str,
+        typer.Option(
+            help="All key customers of this account manager; of one who has left, those who had been looked after"
+            " until then.",
+            metavar="ID",
+        ),
+    ] = "",
+    as_of: AsOf = "",
+    out: Out = Path("reports"),
+) -> None:
+    """Render a page for each of some customers, and print the path of the page that lists them.
+
+    Exit status: 0 all pages made, 1 some failed and are named, 2 the input is not usable and nothing was made.
+    """
+    from crm_analysis.customer_pages import publish
+
+    with _told("customers") as progress:
+        index = publish(dataset, ids or [], manager=manager, as_of=as_of, out=out, progress=progress)
+    print(index)
 
 
 @app.command()
@@ -89,6 +99,37 @@ def example(
         print(EXAMPLES[name.value](out))
     except InputError as error:
         _fail(str(error), 2)
+
+
+@contextmanager
+def _told(what: str, total: int | None = None) -> Iterator[Callable[[str, str, float], None]]:
+    """Show how far the work is; end with one sentence and an exit status where it fails."""
+    from crm_analysis.report import ReportFailed
+
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what runs is ended, what was begun is removed
+    try:
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed}" + "/{task.total}" * bool(total)),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        ) as bar:
+            task = bar.add_task(what, total=total)
+
+            def done(name: str, state: str, seconds: float) -> None:
+                bar.advance(task)
+                console.print(f"{name}: {state} in {seconds:.1f} s", markup=False)
+
+            yield done
+    except InputError as error:
+        _fail(str(error), 2)
+    except ReportFailed as error:
+        _fail(str(error), 1)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _settings(given: list[str]) -> dict[str, dict[str, Any]]:

@@ -279,7 +279,7 @@ def written(value: Any, unit: str = "") -> str:
         return _minus(f"{value:z.1%}")
     if _is_currency(unit):
         amount = f"{abs(value):,.0f}" if abs(value) >= 1000 else f"{abs(value):,.2f}"
-        return f"{MINUS * (value <= -0.005)}{unit} {amount}"
+        return f"{MINUS if value <= -0.005 else ''}{unit} {amount}"
     number = f"{value:z,.0f}" if float(value).is_integer() and abs(value) < 2**53 else f"{value:,.3g}"
     if abs(value) >= 100:
         number = f"{value:,.0f}"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 import nbformat
@@ -14,6 +15,9 @@ import nbformat
 from crm_analysis import archive, lists
 from crm_analysis.errors import Unanswerable
 from crm_analysis.page import MIME, changed, written
+
+if TYPE_CHECKING:
+    from nbconvert import HTMLExporter
 
 TEMPLATES = Path(__file__).parent / "templates"
 ERROR_CELL = "papermill-error-cell-tag"  # papermill's own remarks in a notebook that raised
@@ -55,7 +59,6 @@ class Published:
 
 def execute(notebook: Path, executed: Path, parameters: dict[str, Any], cell_timeout: int) -> str:
     """Execute a notebook in a kernel of its own; return what went wrong, in one line, or nothing."""
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill import PapermillExecutionError, execute_notebook
 
     logging.disable()  # in this process of its own: what went wrong is returned, once
@@ -74,21 +77,32 @@ def execute(notebook: Path, executed: Path, parameters: dict[str, Any], cell_tim
         if error.ename == Unanswerable.__name__:
             return ""
         return f"{error.ename}: {_line(error.evalue)} (at In [{error.exec_count}])"
-    except CellTimeoutError:
-        return f"a cell ran longer than its limit of {cell_timeout} seconds (cell_timeout in the dataset's TOML)"
-    except DeadKernelError:
-        return "its kernel died (out of memory, or the process was ended)"
     except Exception as error:
-        return f"{type(error).__name__}: {_line(str(error))}"
+        return what_failed(error, cell_timeout)
     return ""
+
+
+def what_failed(error: Exception, cell_timeout: int) -> str:
+    """Say in one line why a notebook could not be run to its end."""
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+
+    if isinstance(error, CellTimeoutError):
+        return f"a cell ran longer than its limit of {cell_timeout} seconds (cell_timeout in the dataset's TOML)"
+    if isinstance(error, DeadKernelError):
+        return "its kernel died (out of memory, or the process was ended)"
+    return f"{type(error).__name__}: {_line(str(error))}"
 
 
 def read(executed: Path) -> Published:
     """Collect what an executed notebook published."""
-    notebook = nbformat.read(executed, as_version=4)
+    return collected(nbformat.read(executed, as_version=4), executed.stem)
+
+
+def collected(notebook: nbformat.NotebookNode, name: str) -> Published:
+    """Collect what an executed notebook published; `name` is its title where it has none."""
     notebook.cells = [cell for cell in notebook.cells if ERROR_CELL not in cell.metadata.get("tags", [])]
     headings = [cell.source for cell in notebook.cells if cell.cell_type == "markdown" and cell.source.startswith("# ")]
-    published = Published(notebook, headings[0].splitlines()[0][2:].strip() if headings else executed.stem)
+    published = Published(notebook, headings[0].splitlines()[0][2:].strip() if headings else name)
     for number, cell in enumerate(notebook.cells):
         for output in cell.get("outputs", []):
             if output.output_type == "error":
@@ -139,17 +153,7 @@ def write_lists(published: list[dict[str, Any]], folder: Path, page: str) -> lis
 
 def html(notebook: nbformat.NotebookNode, page_lists: list[dict[str, Any]], heading: dict[str, str]) -> str:
     """Return the page of an executed notebook: one file without code, scripts or anything outside itself."""
-    from nbconvert import HTMLExporter
-
-    exporter = HTMLExporter(
-        template_name="report",
-        extra_template_basedirs=[str(TEMPLATES)],
-        exclude_input=True,
-        exclude_input_prompt=True,
-        exclude_output_prompt=True,
-        exclude_anchor_links=True,
-    )
-    body, _ = exporter.from_notebook_node(notebook, {"report": heading | {"style": _style()}})
+    body, _ = _exporter().from_notebook_node(notebook, {"report": heading | {"style": _style()}})
     for listed in page_lists:
         links = " ".join(f'<a href="{file}" download>{Path(file).suffix[1:].upper()}</a>' for file in listed["files"])
         links += "; of each alone: " * bool(listed["parts"]) + " ".join(
@@ -159,19 +163,42 @@ def html(notebook: nbformat.NotebookNode, page_lists: list[dict[str, Any]], head
     return body
 
 
+@functools.cache
+def _exporter() -> HTMLExporter:
+    from nbconvert import HTMLExporter
+
+    return HTMLExporter(
+        template_name="report",
+        extra_template_basedirs=[str(TEMPLATES)],
+        exclude_input=True,
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+        exclude_anchor_links=True,
+    )
+
+
 def index(manifest: dict[str, Any], previous: dict[str, Any] | None, earlier: list[str]) -> str:
     """Return a report's first page: key figures and their changes, findings, warnings and links."""
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
-    environment.filters["written"] = written
     page_of = {key: page["name"] for page in manifest["pages"] for key in page["figures"]}
     before = archive.comparable(manifest, previous) if previous else {}
     figures = [
         figure | {"page": page_of.get(key, ""), "change": changed(figure, before.get(key))}
         for key, figure in manifest["figures"].items()
     ]
-    return environment.get_template("index.html.j2").render(
+    return _template("index.html.j2").render(
         manifest=manifest, figures=figures, earlier=sorted(earlier, reverse=True), style=_style()
     )
+
+
+def customers(title: str, as_of: str, note: str, pages: list[dict[str, Any]]) -> str:
+    """Return the first page of the customers' pages: whom there is one of, most valuable first."""
+    return _template("customers.html.j2").render(title=title, as_of=as_of, note=note, pages=pages, style=_style())
+
+
+def _template(name: str) -> jinja2.Template:
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
+    environment.filters["written"] = written
+    return environment.get_template(name)
 
 
 def _style() -> str:

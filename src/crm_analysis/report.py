@@ -120,7 +120,7 @@ def publish(
     """
     started = time.monotonic()
     data = open_dataset(dataset, as_of)
-    _check_quality(data)
+    check_quality(data)
     parameters = _parameters(data, settings or {})
     chosen = _chosen(notebooks(), only)
     if stray := (settings or {}).keys() - chosen.keys() - {EVERY}:
@@ -180,7 +180,7 @@ def publish(
     return target / "index.html"
 
 
-def _check_quality(data: Dataset) -> None:
+def check_quality(data: Dataset) -> None:
     """Refuse data most of which cannot be used: then it is their description that is wrong."""
     for row in data.quality.itertuples():
         if row.quarantined > MOST_REJECTED * row.read:
@@ -263,10 +263,9 @@ def _run(jobs: list[Job], progress: Progress) -> list[Page]:
     """Run the notebooks in processes, at most one per core; return their pages in reading order."""
     if not jobs:
         return []
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")
     pages = {}
-    with ProcessPoolExecutor(min(cores, len(jobs)), mp_context=context) as pool:
+    with ProcessPoolExecutor(min(cores(), len(jobs)), mp_context=context) as pool:
         running = {pool.submit(run_notebook, job): job for job in jobs}
         try:
             for done in as_completed(running):
@@ -278,11 +277,21 @@ def _run(jobs: list[Job], progress: Progress) -> list[Page]:
                 pages[job.name] = page
                 progress(job.name, "failed" if page.failure else "done", page.seconds)
         except BaseException:  # interrupted: neither wait for what runs nor begin what waits
-            pool.shutdown(wait=False, cancel_futures=True)
-            for worker in multiprocessing.active_children():
-                worker.terminate()
+            stop(pool)
             raise
     return [pages[job.name] for job in jobs]
+
+
+def cores() -> int:
+    """Return how many processes can run side by side."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def stop(pool: ProcessPoolExecutor) -> None:
+    """End the processes of a pool, whatever they do."""
+    pool.shutdown(wait=False, cancel_futures=True)
+    for worker in multiprocessing.active_children():
+        worker.terminate()
 
 
 def run_notebook(job: Job) -> Page:

@@ -1,0 +1,40 @@
+"""What is known of one customer, for whoever looks after this one next."""
+
+from crm_analysis.customer.company import Company, company, key_customers_of, known
+from crm_analysis.customer.one import (
+    barred,
+    cases,
+    contacts,
+    future,
+    next_action,
+    payments,
+    products,
+    purchases,
+    quotes,
+    record,
+    rhythm,
+    stages,
+    standing,
+    years,
+)
+
+__all__ = [
+    "Company",
+    "barred",
+    "cases",
+    "company",
+    "contacts",
+    "future",
+    "key_customers_of",
+    "known",
+    "next_action",
+    "payments",
+    "products",
+    "purchases",
+    "quotes",
+    "record",
+    "rhythm",
+    "stages",
+    "standing",
+    "years",
+]

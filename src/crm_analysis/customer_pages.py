@@ -1,0 +1,228 @@
+"""Renders the pages of single customers: `notebooks/customer.ipynb` for each of them, many in one kernel.
+
+What a customer is compared with is the same for all, and a kernel finds it out once. So it is kept for the next
+customer; only the notebook's names are reset in between.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import os
+import time
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from multiprocessing import util
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from crm_analysis import archive, customer, lists, render, report
+from crm_analysis.dataset import Dataset, open_dataset
+from crm_analysis.errors import InputError
+
+NOTEBOOK = report.NOTEBOOKS / "customer.ipynb"
+SHOWN = {"value": "customer.value", "tier": "customer.tier", "stage": "customer.stage", "next_action": "customer.next"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One customer's page to make: everything that a worker process needs to know."""
+
+    customer_id: str
+    parameters: dict[str, Any]
+    file: Path
+    fingerprint: str
+    cell_timeout: int
+    heading: dict[str, str]
+
+
+@dataclass
+class Made:
+    """What became of a page: why it failed, or the figures on it."""
+
+    customer_id: str
+    failure: str = ""
+    figures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def publish(
+    dataset: Path,
+    ids: Iterable[str] = (),
+    *,
+    manager: str = "",
+    as_of: str = "",
+    out: Path = Path("reports"),
+    progress: report.Progress = lambda name, state, seconds: None,
+) -> Path:
+    """Make pages of customers in `<out>/<dataset's name>/customers/<as-of date>/`, beside those made before.
+
+    Parameters
+    ----------
+    dataset
+        The dataset's TOML.
+    ids
+        Whose.
+    manager
+        An account manager: all of his or her key customers, too (see `customer.key_customers_of`).
+    as_of
+        The date of the analysis; empty: the TOML's, or the last date in the data.
+    out
+        The folder of all reports.
+    progress
+        Told of every page that is done.
+
+    Returns
+    -------
+    Path
+        The index page, which leads to all pages there.
+
+    Raises
+    ------
+    InputError
+        The dataset, a customer or the manager is not known, or there is nobody to make a page of; nothing was made.
+    report.ReportFailed
+        Pages failed; the others are made, and an earlier page of a customer whose page failed is as it was.
+    """
+    data = open_dataset(dataset, as_of)
+    report.check_quality(data)
+    wanted = [*dict.fromkeys([*ids, *(customer.key_customers_of(data, manager) if manager else [])])]
+    if not wanted:
+        raise InputError("name a customer, or an account manager who has key customers")
+    customer.known(data, wanted)
+    folder = Path(out).resolve() / data.name / "customers" / str(data.as_of)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        made = _made([_job(data, folder, who) for who in wanted], progress)
+        with archive.alone(folder):
+            _write_index(data, folder, made)
+    except OSError as error:
+        raise InputError(f"the pages cannot be written to {folder} ({error.strerror})") from None
+    if failed := [page for page in made if page.failure]:
+        reasons = [f"customer {page.customer_id}: {page.failure}" for page in failed]
+        raise report.ReportFailed("\n".join([*reasons, f"{len(made) - len(failed)} other pages are in {folder}"]))
+    return folder / "index.html"
+
+
+def _job(data: Dataset, folder: Path, customer_id: str) -> Job:
+    heading = {"title": data.title, "as_of": str(data.as_of), "note": data.settings.note, "page": customer_id}
+    return Job(
+        customer_id,
+        {"dataset": str(data.path), "as_of": str(data.as_of), "customer_id": customer_id},
+        folder / f"{lists.file_name(customer_id)}.html",
+        data.fingerprint,
+        data.settings.cell_timeout,
+        heading | {"all": "All customers with a page"},
+    )
+
+
+def _made(jobs: list[Job], progress: report.Progress) -> list[Made]:
+    """Make the pages in processes, at most one per core, each with one kernel; return them in the order given."""
+    context = multiprocessing.get_context("spawn")
+    pages = {}
+    with ProcessPoolExecutor(min(report.cores(), len(jobs)), mp_context=context) as pool:
+        running = {pool.submit(make, job): job for job in jobs}
+        try:
+            for done in as_completed(running):
+                job = running[done]
+                try:
+                    page = done.result()
+                except Exception as error:  # the worker process itself died
+                    page = Made(job.customer_id, f"{type(error).__name__}: {error}")
+                pages[job.customer_id] = page
+                progress(job.customer_id, "failed" if page.failure else "done", page.seconds)
+        except BaseException:  # interrupted: neither wait for what runs nor begin what waits
+            report.stop(pool)
+            raise
+    return [pages[job.customer_id] for job in jobs]
+
+
+_kept: dict[str, Any] = {}  # this worker's kernel
+
+
+def make(job: Job) -> Made:
+    """Make one page in this process' kernel; whatever goes wrong is told in its `failure`."""
+    from papermill.iorw import load_notebook_node
+    from papermill.parameterize import parameterize_notebook
+
+    started = time.monotonic()
+    logging.disable()  # in this process of its own
+    notebook = parameterize_notebook(load_notebook_node(str(NOTEBOOK)), job.parameters)
+    try:
+        executed = _execute(notebook, job.cell_timeout)
+    except Exception as error:
+        _end()
+        return Made(job.customer_id, render.what_failed(error, job.cell_timeout))
+    found = render.collected(executed, job.customer_id)
+    if failure := found.failure(job.fingerprint) or found.unanswerable:
+        return Made(job.customer_id, failure)
+    unfinished = job.file.with_suffix(".new")
+    unfinished.write_text(render.html(found.notebook, [], job.heading), encoding="utf-8")
+    os.replace(unfinished, job.file)
+    return Made(job.customer_id, figures=found.figures, seconds=time.monotonic() - started)
+
+
+def _execute(notebook: nbformat.NotebookNode, cell_timeout: int) -> nbformat.NotebookNode:
+    """Execute a notebook up to its first error in the kernel that is kept."""
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+
+    if not _kept:
+        client = NotebookClient(
+            notebook,
+            timeout=cell_timeout,
+            kernel_name="python3",
+            resources={"metadata": {"path": str(NOTEBOOK.parent)}},
+        )
+        client.km = client.create_kernel_manager()
+        client.extra_arguments = ["--log-level=CRITICAL"]
+        client.start_new_kernel()
+        client.start_new_kernel_client()
+        _kept["client"] = client
+        util.Finalize(None, _end, exitpriority=10)  # a worker process runs nothing else at its end
+    client = _kept["client"]
+    client.timeout = cell_timeout
+    client.reset_execution_trackers()
+    client.nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("get_ipython().reset()")])
+    client.execute_cell(client.nb.cells[0], 0)
+    client.nb = notebook
+    try:
+        for place, cell in enumerate(notebook.cells):
+            client.execute_cell(cell, place)
+    except CellExecutionError:  # it stands in the notebook, as an output of its cell
+        pass
+    return notebook
+
+
+def _end() -> None:
+    """End the kernel, if there is one."""
+    if client := _kept.pop("client", None):
+        client._cleanup_kernel()
+
+
+def _write_index(data: Dataset, folder: Path, made: list[Made]) -> None:
+    """Add the new pages to those that were made before, and list them all."""
+    kept = folder / "pages.json"
+    pages = json.loads(kept.read_text("utf-8")) if kept.exists() else {}
+    names = {}
+    if (known := data.names()) is not None:
+        chosen = known.filter(known["customer_id"].isin([page.customer_id for page in made])).to_pandas()
+        names = dict(chosen.dropna().itertuples(index=False))
+    for page in made:
+        if not page.failure:
+            pages[page.customer_id] = {
+                "customer_id": page.customer_id,
+                "name": names.get(page.customer_id, page.customer_id),
+                "file": f"{lists.file_name(page.customer_id)}.html",
+                "unit": data.currency,
+            } | {column: page.figures.get(key, {}).get("value") for column, key in SHOWN.items()}
+    ordered = sorted(pages.values(), key=lambda page: (-(page["value"] or 0), page["customer_id"]))
+    text = json.dumps({page["customer_id"]: page for page in ordered}, indent=1, ensure_ascii=False)
+    index = render.customers(data.title, str(data.as_of), data.settings.note, ordered)
+    for name, content in (("pages.json", text), ("index.html", index)):
+        (folder / f"{name}.new").write_text(content, encoding="utf-8")
+        os.replace(folder / f"{name}.new", folder / name)
