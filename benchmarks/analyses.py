@@ -24,9 +24,14 @@ from pathlib import Path
 from statistics import median
 
 import cases_audit
+import cases_call_list
+import cases_calls
+import cases_continuity
 import cases_profit
+import cases_prospects
 import cases_pyramid
 import cases_scorecard
+import cases_service
 import cases_treatment
 import ibis
 import ibis.expr.types as ir
@@ -48,7 +53,10 @@ ENDS = lifecycle.month_ends(START, AS_OF)
 WEIGHTS = {"last_purchase": 0.35, "purchases": 0.2, "purchased": 0.2, "largest_purchase": 0.1, "products": 0.15}
 CENTRES = ((20, 25, 40), (35, 5, 0), (45, 20, -20), (60, 8, 15), (65, 0, -10))  # silence, purchases, amount: steps
 SCALE = (12.0, 10.0, 11.0)
-MODULES = (cases_profit, cases_pyramid, cases_treatment, cases_scorecard, cases_audit)
+MODULES = (
+    *(cases_profit, cases_pyramid, cases_treatment, cases_scorecard, cases_audit),
+    *(cases_prospects, cases_calls, cases_call_list, cases_service, cases_continuity),
+)
 CLUSTERS = clusters.Clusters(pd.DataFrame(), pd.DataFrame(), 100.0, np.array(CENTRES), np.array(SCALE))
 
 

@@ -46,7 +46,7 @@ def raw_quotes(t: Tables) -> ir.Table:
 CACHED: dict[str, Callable[[Tables], ir.Table]] = {  # beside the `bought` of the other analyses
     "service_cases": raw_cases,
     "service_quotes": raw_quotes,
-    "service_handled": lambda t: service.handled(t["service_cases"], as_of=AS_OF, inquiries=["question"]),
+    "service_handled": lambda t: service.handled(t["service_cases"], as_of=AS_OF, not_complaints=["question"]),
     "service_orders": lambda t: service.orders(t["bought"], t["service_handled"], case_days=CASE_DAYS),
 }
 
@@ -55,7 +55,7 @@ DAYS_OPEN = "(epoch(coalesce({}, TIMESTAMP '2026-01-01')) - epoch(opened)) // 1 
 CASES: list[Case] = [
     Case(
         "service: handled cases",
-        lambda t: service.handled(t["service_cases"], as_of=AS_OF, inquiries=["question"]),
+        lambda t: service.handled(t["service_cases"], as_of=AS_OF, not_complaints=["question"]),
         f"""
         SELECT case_id, customer_id, cause, 'complaint' AS kind, opened::DATE AS opened, closed::DATE AS closed,
                greatest({DAYS_OPEN.format("coalesce(first_response, closed)")}, 0) AS response,

@@ -108,7 +108,7 @@ def test_the_page_tells_what_the_other_pages_say(request, report_of):
     html = (folder / "overview.html").read_text("utf-8")
     stories = re.findall(r'<section class="story">.*?</section>', html, re.S)
     found = overview.findings(manifest)
-    assert len(stories) == len(found) == 5
+    assert len(stories) == len(found) >= 2
     for story, row in zip(stories, found.itertuples(), strict=True):
         assert f'<a href="{row.page}.html">' in story
         assert (folder / f"{row.page}.html").exists()

@@ -238,6 +238,13 @@ class TestSampleCompany:
         inside = (bins["predicted"] >= bins["low"]) & (bins["predicted"] <= bins["high"])
         assert inside.sum() >= 9
 
+    def test_neither_the_order_of_rows_nor_the_number_of_threads_changes_the_error(self, company):
+        frame = company.past.to_pandas().sample(frac=1, random_state=4)
+        connection = ibis.duckdb.connect(threads=1)
+        turned = prospects.validate(connection.create_table("turned", frame))
+        told, again = (prospects.calibration(checked) for checked in (company.learnt.validation, turned))
+        assert prospects.calibration_error(again) == pytest.approx(prospects.calibration_error(told), rel=1e-9)
+
     def test_scores_agree_with_scikit_learn(self, company):
         held = company.learnt.validation.held
         n, hit = held["leads"].to_numpy(), held["buyers"].to_numpy()

@@ -22,7 +22,7 @@ import nbformat
 
 from crm_analysis import archive, customer, lists, render, report
 from crm_analysis.dataset import Dataset, open_dataset
-from crm_analysis.errors import InputError
+from crm_analysis.errors import InputError, Unanswerable
 
 NOTEBOOK = report.NOTEBOOKS / "customer.ipynb"
 SHOWN = {"value": "customer.value", "tier": "customer.tier", "stage": "customer.stage", "next_action": "customer.next"}
@@ -90,7 +90,7 @@ def publish(
     """
     data = open_dataset(dataset, as_of)
     report.check_quality(data)
-    wanted = [*dict.fromkeys([*ids, *(customer.key_customers_of(data, manager) if manager else [])])]
+    wanted = [*dict.fromkeys([*ids, *(_key_customers(data, manager) if manager else [])])]
     if not wanted:
         raise InputError("name a customer, or an account manager who has key customers")
     customer.known(data, wanted)
@@ -108,12 +108,27 @@ def publish(
     return folder / "index.html"
 
 
+def _key_customers(data: Dataset, manager: str) -> list[str]:
+    try:
+        found = customer.key_customers_of(data, manager)
+    except Unanswerable as reason:
+        raise InputError(f"{data.path}: --manager {manager}: {reason}") from None
+    if not found:
+        raise InputError(f"{data.path}: account manager {manager} has no key customers")
+    return found
+
+
+def _file(customer_id: str) -> str:
+    """Return the name of a customer's page; it is never that of the index, whatever the customer is called."""
+    return f"customer-{lists.file_name(customer_id)}.html"
+
+
 def _job(data: Dataset, folder: Path, customer_id: str) -> Job:
     heading = {"title": data.title, "as_of": str(data.as_of), "note": data.settings.note, "page": customer_id}
     return Job(
         customer_id,
         {"dataset": str(data.path), "as_of": str(data.as_of), "customer_id": customer_id},
-        folder / f"{lists.file_name(customer_id)}.html",
+        folder / _file(customer_id),
         data.fingerprint,
         data.settings.cell_timeout,
         heading | {"all": "All customers with a page"},
@@ -217,7 +232,7 @@ def _write_index(data: Dataset, folder: Path, made: list[Made]) -> None:
             pages[page.customer_id] = {
                 "customer_id": page.customer_id,
                 "name": names.get(page.customer_id, page.customer_id),
-                "file": f"{lists.file_name(page.customer_id)}.html",
+                "file": _file(page.customer_id),
                 "unit": data.currency,
             } | {column: page.figures.get(key, {}).get("value") for column, key in SHOWN.items()}
     ordered = sorted(pages.values(), key=lambda page: (-(page["value"] or 0), page["customer_id"]))

@@ -23,7 +23,7 @@ import pandas as pd
 from ibis.backends.duckdb import Backend
 
 from crm_analysis import customers, intake, periods, sources
-from crm_analysis.errors import InputError, Unanswerable, about
+from crm_analysis.errors import InputError, NotDescribed, about
 from crm_analysis.intake import KNOWN_FROM, OPEN_TABLES, ORIGIN, SCHEMAS, TIME_COLUMNS
 from crm_analysis.settings import Settings, located, read_settings
 
@@ -118,7 +118,7 @@ class Dataset:
         )
 
     def require(self, *columns: str) -> None:
-        """Raise `Unanswerable` unless all of these tables (`cases`) and columns (`products.category`) are there."""
+        """Raise `NotDescribed` unless all of these tables (`cases`) and columns (`products.category`) are there."""
         named = [(table, column) for table, _, column in (name.partition(".") for name in columns)]
         lacking = [
             f"the column '{column}' of the table '{table}'" if column and self.has(table) else f"the table '{table}'"
@@ -127,7 +127,7 @@ class Dataset:
         ]
         if lacking:
             needed = " and ".join(dict.fromkeys(lacking))
-            raise Unanswerable(f"This needs {needed}, which {self.path.name} does not describe.")
+            raise NotDescribed(f"This needs {needed}, which {self.path.name} does not describe.")
 
     def purchases(self, as_of: dt.date | None = None) -> ir.Table:
         """Return every purchase by the as-of date (see `customers.purchases`)."""

@@ -31,6 +31,10 @@ class Unanswerable(_OneSentence):
     """The data hold no answer to a notebook's question; its page says why, and the report goes on."""
 
 
+class NotDescribed(Unanswerable):
+    """What is asked for needs a table or column that the dataset does not describe: no defect of the data."""
+
+
 @contextmanager
 def about(*keys: str) -> Iterator[None]:
     """Say of an `InputError` raised inside which key of the TOML it is about, unless it says so itself."""

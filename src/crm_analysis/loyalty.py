@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from itertools import zip_longest
 
 import ibis
 import ibis.expr.types as ir
@@ -84,7 +83,7 @@ def occasions(dates: Table, column: str, *, as_of: dt.date, days: int, every: in
             coming.setdefault(229, date)
     day = table["born"].month() * 100 + table["born"].day()
     on = ibis.cases(*((day == number, ibis.literal(date)) for number, date in coming.items()))
-    table = table.mutate(date=on).filter(on.notnull())
+    table = table.filter(day.isin([*coming])).mutate(date=on)
     years = table["date"].year() - table["born"].year()
     found = table.select("customer_id", "date", years=years)
     return found.mutate(round=(found["years"] > 0) & (found["years"] % every == 0) & (found["years"] <= OLDEST))
@@ -156,13 +155,20 @@ def records(
         not asked for; `score` (the filled share of what is asked for, by weight; NULL where nothing is), its parts
         `filled` and `asked`, and `missing` (the names of fields to be asked for, by weight; "" if none).
     """
-    weight = dict(zip_longest(fields, weights or [1.0] * len(fields)))
-    if None in weight or None in weight.values() or not all(number > 0 for number in weight.values()):
-        raise ValueError(f"each of the {len(fields)} fields has a weight above 0, not {[*weights]}")
+    weights = weights or [1.0] * len(fields)
+    if len(weights) != len(fields) or not all(number > 0 for number in weights):
+        raise ValueError(
+            f"{len(fields)} fields need as many weights above 0, one for each in the same order, not {len(weights)}:"
+            f" {', '.join(map(str, weights))}"
+        )
+    weight = dict(zip(fields, weights, strict=True))
     there = sorted(looked_at(customers, fields), key=lambda name: -weight[name])
     people, table = as_table(customers), as_table(tiered).select("customer_id", "tier", "value")
     person = (people["kind"] == "person").fill_null(False) if "kind" in people.columns else ibis.literal(False)
-    has = {f"has_{name}": filled(people[name]).notnull() for name in there}
+    has = {
+        f"has_{name}": (filled(people[name]) if people[name].type().is_string() else people[name]).notnull()
+        for name in there
+    }
     people = people.select(person_id="customer_id", person=person, **has)
     table = table.left_join(people, table["customer_id"] == people["person_id"])
     spared = table["person"].fill_null(False)

@@ -13,13 +13,14 @@ import jinja2
 import nbformat
 
 from crm_analysis import archive, lists
-from crm_analysis.errors import Unanswerable
+from crm_analysis.errors import NotDescribed, Unanswerable
 from crm_analysis.page import MIME, changed, written
 
 if TYPE_CHECKING:
     from nbconvert import HTMLExporter
 
 TEMPLATES = Path(__file__).parent / "templates"
+NO_ANSWER = (Unanswerable.__name__, NotDescribed.__name__)
 ERROR_CELL = "papermill-error-cell-tag"  # papermill's own remarks in a notebook that raised
 
 
@@ -40,11 +41,16 @@ class Published:
     @property
     def unanswerable(self) -> str:
         """Why the data hold no answer to the notebook's question, if that is how it ended."""
-        return self.errors[-1][1] if self.errors and self.errors[-1][0] == Unanswerable.__name__ else ""
+        return self.errors[-1][1] if self.errors and self.errors[-1][0] in NO_ANSWER else ""
+
+    @property
+    def not_described(self) -> bool:
+        """Whether it needs a table or column that the dataset does not describe."""
+        return bool(self.errors) and self.errors[-1][0] == NotDescribed.__name__
 
     def failure(self, fingerprint: str) -> str:
         """Return why the notebook must not be published: papermill's word alone is no proof that it ran to its end."""
-        if unexpected := [error for error in self.errors if error[0] != Unanswerable.__name__]:
+        if unexpected := [error for error in self.errors if error[0] not in NO_ANSWER]:
             return ": ".join(unexpected[0])
         if self.twice:
             return f"it publishes {self.twice[0]} twice"
@@ -74,7 +80,7 @@ def execute(notebook: Path, executed: Path, parameters: dict[str, Any], cell_tim
             extra_arguments=["--log-level=CRITICAL"],
         )
     except PapermillExecutionError as error:
-        if error.ename == Unanswerable.__name__:
+        if error.ename in NO_ANSWER:
             return ""
         return f"{error.ename}: {_line(error.evalue)} (at In [{error.exec_count}])"
     except Exception as error:

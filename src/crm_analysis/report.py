@@ -58,6 +58,7 @@ class Page:
     title: str = ""
     failure: str = ""
     unanswerable: str = ""
+    not_described: bool = False
     findings: list[dict[str, Any]] = field(default_factory=list)
     figures: dict[str, dict[str, Any]] = field(default_factory=dict)
     lists: list[dict[str, Any]] = field(default_factory=list)
@@ -304,6 +305,7 @@ def run_notebook(job: Job) -> Page:
         found = render.read(executed)
         page.title, page.findings, page.figures = found.title, found.findings, found.figures
         page.unanswerable, page.unanswered = found.unanswerable, found.unanswered
+        page.not_described = found.not_described
         page.failure = page.failure or found.failure(job.fingerprint)
         if not page.failure:
             page.lists = render.write_lists(found.lists, job.folder / "lists", job.name)
@@ -332,6 +334,7 @@ def _manifest(
     transactions = data.table("transactions")
     amount = float(transactions["amount"].sum().execute())
     quality = data.quality.set_index("table")
+    no_answer = [page for page in pages if page.unanswerable and not page.not_described]
     figures = {
         "customers.count": (int(transactions["customer_id"].nunique().execute()), "customers", "customers"),
         "transactions.amount": (round(amount, 6), data.currency, "amount of all transactions"),
@@ -363,7 +366,7 @@ def _manifest(
         "fingerprint": data.fingerprint,
         "previous": previous["as_of"] if previous else None,
         "warnings": data.warnings()
-        + [f"{page.title.rstrip('?')}? {page.unanswerable}" for page in pages if page.unanswerable],
+        + [f"{page.title.rstrip('?')}? {page.unanswerable}" for page in no_answer],
         "figures": named,
         "pages": [
             {key: value for key, value in asdict(page).items() if key != "failure"} | {"figures": list(page.figures)}

@@ -103,3 +103,9 @@ def orders(lines: Table, bought: Table, *, since: dt.date, as_of: dt.date) -> pd
     }
     frame = counted.merge(ratios(each, "order", **measures), on="order").sort_values("order", ignore_index=True)
     return frame.assign(share=frame["orders"] / frame["orders"].sum())
+
+
+def differ(orders: pd.DataFrame, measure: str) -> bool:
+    """Whether first and later orders differ in a measure by more than chance explains (see `orders`)."""
+    middle, reach = orders[measure], orders[f"{measure}_high"] - orders[measure]
+    return bool(middle.diff().abs().max() > math.hypot(*reach))

@@ -27,8 +27,8 @@ def not_earned_back(people: Table, valued: Table, *, as_of: dt.date, known_days:
     Returns
     -------
     ibis.Table
-        `customer_id`, `shortfall` (cost less value), `expected` (NULL where nothing is foretold), `way`, `cost`,
-        `value`, `last_purchase`, `to_do`.
+        `customer_id`, `expected` (the value still to come; NULL where nothing is foretold), `shortfall` (cost less
+        value), `way`, `cost`, `value`, `last_purchase`.
     """
     table = as_table(people)
     known = table["first_purchase"] <= as_of - dt.timedelta(days=known_days)
@@ -38,15 +38,7 @@ def not_earned_back(people: Table, valued: Table, *, as_of: dt.date, known_days:
     worth = worth.select("customer_id", "value", "last_purchase", expected=expected)
     each = worth.inner_join(table, worth["customer_id"] == table["person"])
     each = each.mutate(shortfall=each["cost"] - each["value"]).filter(lambda t: t["shortfall"] > 0)
-    to_do = ibis.cases(
-        (each["value"] < 0, "raise the price, or do less service: every order costs money"),
-        (each["expected"].isnull(), "find out whether they still need us"),
-        (each["expected"] >= each["shortfall"], "call: one more order may earn it back"),
-        else_="spend no more on them",
-    )
-    listed = each.mutate(to_do=to_do).select(
-        "customer_id", "shortfall", "expected", "way", "cost", "value", "last_purchase", "to_do"
-    )
+    listed = each.select("customer_id", "expected", "shortfall", "way", "cost", "value", "last_purchase")
     return listed.order_by(ibis.desc("expected"), ibis.desc("shortfall"), "customer_id")
 
 

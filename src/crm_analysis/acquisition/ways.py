@@ -157,8 +157,8 @@ def compared(cells: pd.DataFrame, part: str, whole: str) -> pd.DataFrame:
 def apart(compared: pd.DataFrame) -> str:
     """Return in words which ways are clearly above and below the others (see `compared`).
 
-    "clearly more of those found by referral (88%)", or that chance could explain all differences; "" if no two ways have
-    enough people to be compared.
+    "clearly more of those found by referral (88%)", or that chance could explain the differences; "" if no two ways
+    have enough people to be compared.
     """
     if (~compared["few"]).sum() < 2:
         return ""

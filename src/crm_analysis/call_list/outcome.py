@@ -13,7 +13,7 @@ from crm_analysis.call_list.crew import STATES, made
 from crm_analysis.customers import Table, as_table, exact_sum
 from crm_analysis.errors import Unanswerable
 
-GROUPS = ("on the list, called", "on the list, not called", "not on the list")
+GROUPS = ("on the list", "not on the list")
 BANDS = 5  # of equally many people, by what they were worth, in which those on the list are compared with others
 
 
@@ -67,7 +67,10 @@ def outcomes(
 
 
 def what_became(outcomes: Table) -> pd.DataFrame:
-    """Return how many of each group bought, and what they brought.
+    """Return how many of each group were called and bought, and what they brought.
+
+    Those called are not set beside those not called: agents call whom they know to be buying, and whoever has left is
+    not called any more.
 
     Parameters
     ----------
@@ -81,7 +84,7 @@ def what_became(outcomes: Table) -> pd.DataFrame:
         95 % interval, `low` and `high` (NaN where there is nobody), `value` (since).
     """
     table = as_table(outcomes)
-    group = table["listed"].ifelse(table["called"].ifelse(*GROUPS[:2]), GROUPS[2])
+    group = table["listed"].ifelse(*GROUPS)
     found = table.group_by(group=group).aggregate(
         customers=table.count(),
         called=table["called"].cast("int64").sum(),

@@ -20,14 +20,14 @@ KINDS = {
     "slipping away": "sales",
     "silent": "sales",
     "visit due": "sales",
+    "order agreed": "service",
     "target": "sales",
     "prospect": "prospecting",
 }
 NEEDS = {
-    "contacts": "who was contacted when: no interval between contacts is kept, and nobody is overdue",
+    "contacts": "who was contacted when: no interval between contacts is kept, nobody is overdue, and no lead is known",
     "quotes": "quotes",
     "cases": "cases",
-    "leads": "what leads may bring",
     "barred": "who does not want to be called",
     "agents": "who makes calls",
 }
@@ -47,13 +47,17 @@ class Rules(NamedTuple):
         The most days between two contacts with each tier of customers, best first; 0 where none is asked for.
     target_days, prospect_days
         Days after which a target, and a prospect, is to be contacted again.
+    ordered
+        The outcomes of a contact that mean that an order was agreed, in any case of letters. A lead whose last contact
+        ended so needs no sales call, but the order is not yet in the transactions.
     """
 
     open_days: int = 7
     quote_days: int = 30
-    cadence: tuple[int, ...] = (30, 60, 180, 0)
+    cadence: tuple[int, ...] = treatment.CADENCE
     target_days: int = 14
     prospect_days: int = 30
+    ordered: tuple[str, ...] = ("order",)
 
 
 RULES = Rules()
@@ -140,7 +144,8 @@ def candidates(
         again_after=ibis.cases(*asked).cast("int64") if asked else ibis.null("int64"),
     )
     if leads is not None:
-        every = every.union(_leads(as_table(leads).anti_join(customers, "customer_id"), rules))
+        strangers = as_table(leads).anti_join(customers, "customer_id")
+        every = every.union(_leads(strangers, None if contacts is None else as_table(contacts), as_of, rules))
     purpose = ibis.cases(*((every["kind"] == kind, purpose) for kind, purpose in KINDS.items()))
     last = every["lead_contact"]
     if contacts is not None:
@@ -161,12 +166,23 @@ def refuse_missing(**tables: Table | list[str] | None) -> None:
         raise Unanswerable(f"The data do not tell of: {'; '.join(lacking)}. The list goes without.")
 
 
-def _leads(leads: ir.Table, rules: Rules) -> ir.Table:
+def _leads(leads: ir.Table, contacts: ir.Table | None, as_of: dt.date, rules: Rules) -> ir.Table:
+    """Return who is no customer yet; of those with whom an order was agreed last, that is the reason."""
     target = leads["stage"] == "target"
+    agreed, why = ibis.literal(False), ibis.literal("")
+    if contacts is not None and {"outcome", "contact_id"} <= {*contacts.columns}:
+        latest = ibis.window(group_by="customer_id", order_by=[ibis.desc("time"), ibis.desc("contact_id")])
+        ends = contacts.mutate(place=ibis.row_number().over(latest), day=contacts["time"].cast("date"))
+        ends = ends.filter(ends["place"] == 0, ends["outcome"].lower().isin([word.lower() for word in rules.ordered]))
+        leads = leads.left_join(ends.select(agreed_id="customer_id", day="day"), [("customer_id", "agreed_id")])
+        agreed = leads["day"].notnull()
+        ago = _days(ibis.literal(as_of).delta(leads["day"], unit="day"))
+        why = ibis.literal("order agreed ").concat(ago, " ago, not yet booked")
+    told = leads["stage"].concat(": ", leads["reasons"].nullif("")).fill_null(leads["stage"])
     return leads.select(
         "customer_id",
-        kind="stage",
-        reason=leads["stage"].concat(": ", leads["reasons"].nullif("")).fill_null(leads["stage"]),
+        kind=agreed.ifelse("order agreed", leads["stage"]),
+        reason=agreed.ifelse(why, told),
         worth=leads["expected_value"].cast("float64"),
         lead_contact=leads["last_contact"].cast("date"),
         again_after=target.ifelse(rules.target_days, rules.prospect_days).cast("int64"),

@@ -1,6 +1,6 @@
 """What calls and visits lead to: purchases, time spent waiting, and knowledge of who will buy."""
 
-from crm_analysis.calls.compared import compared
+from crm_analysis.calls.compared import compared, spread
 from crm_analysis.calls.conversion import STAGES, by_month, conversions, counts, credited, first_date, outcomes
 from crm_analysis.calls.qualification import before_buying, by_interest, entropy, mutual_information, qualification
 from crm_analysis.calls.waiting import hang_ups, incoming, is_hung_up, not_called_back, slow_times, waiting
@@ -24,5 +24,6 @@ __all__ = [
     "outcomes",
     "qualification",
     "slow_times",
+    "spread",
     "waiting",
 ]

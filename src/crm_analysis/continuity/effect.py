@@ -14,7 +14,7 @@ from crm_analysis.customers import Table, as_table, exact_sum
 from crm_analysis.errors import Unanswerable
 from crm_analysis.rates import Difference, difference
 
-KINDS = {"departure": "the account manager left", "single": "single hand-overs"}
+KINDS = {"departure": "manager left", "single": "hand-over"}
 ALIKE = ("month", "recency", "frequency", "value")
 YEAR = 365
 RECENT, FREQUENT = (30, 90), (2, 5, 11)  # last days since the last purchase, and purchases in a year, of each band
@@ -68,8 +68,9 @@ def alike(bought: Table, spells: Table, changes: Table, *, as_of: dt.date, after
         One row for each group that occurs: `month` (its first day), `kind` (`departure`, `single` or `kept`), `manager`
         (who left; empty if nobody did), bands of `recency` (days since the last purchase), `frequency` (purchases in
         the year before) and `value` (thirds of the customers of that month); `customers`, `returned` (bought again
-        after the month), `halved` (brought less than half as much a day as before), and money: `value_before` (in the
-        year before), `value_after`. A customer may be in several months.
+        after the month), `halved` (brought less than half as much a day as before; never who brought nothing or cost
+        money before), and money: `value_before` (in the year before), `value_after`. A customer may be in several
+        months.
 
     Raises
     ------
@@ -139,7 +140,7 @@ def _grouped(panel: ir.Table, bought: ir.Table, window: int) -> pd.DataFrame:
         recency=_banded(-each["last"], RECENT),
         frequency=_banded(each["purchases"], FREQUENT),
         value=(more * THIRDS // rows).cast("int64"),
-        halved=each["value_after"].cast("float64") < half,
+        halved=(half > 0) & (each["value_after"].cast("float64") < half),
     )
     groups = banded.group_by("kind", "manager", *ALIKE).aggregate(
         customers=banded.count(),
@@ -171,28 +172,80 @@ def effect(groups: pd.DataFrame, kind: str, manager: str = "", outcome: str = "r
     outcome
         `returned` or `halved`.
 
+    Returns
+    -------
+    rates.Difference
+        All of it is of customers who have equals; `left_out` of those who changed have none.
+
     Raises
     ------
     Unanswerable
         There are none to be compared.
     """
-    counted = _compared(groups, kind, manager).assign(returned=lambda f: f[outcome])
-    found = difference(counted, "with_change", *ALIKE) if counted["with_change"].nunique() == 2 else None
-    if found is None or math.isnan(found.adjusted):
+    counted, left_out = _compared(groups, kind, manager)
+    if counted.empty:
         raise Unanswerable(
             f"Nothing can be compared of '{KINDS[kind]}': the customers, or others alike who kept their account"
             " manager, are missing."
         )
-    return found
+    found = difference(counted.assign(returned=counted[outcome]), "with_change", *ALIKE)
+    return found._replace(left_out=left_out)
+
+
+def effects(groups: pd.DataFrame, *, most: int = 5) -> pd.DataFrame:
+    """Return the effect of each kind of change, and where several managers left, that of each who left most customers.
+
+    Parameters
+    ----------
+    groups
+        Customers counted (see `alike`).
+    most
+        How many managers are told.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row for each that can be compared, departures first: `change` (what it is called), `kind`, `manager`
+        (empty: all of that kind), `customers`, `rate` (of these bought again), `alike` (the same of those alike who
+        kept their manager), `left_out` (customers without equals), `adjusted` with `adjusted_low` and `adjusted_high`
+        (the difference), and `clear` (chance does not explain it).
+    """
+    left = groups[groups["kind"] == "departure"].groupby("manager")["customers"].sum()
+    names = left.sort_index().sort_values(ascending=False, kind="stable").index[:most] if len(left) > 1 else []
+    rows = []
+    for kind, manager in [("departure", ""), *(("departure", name) for name in names), ("single", "")]:
+        try:
+            found = effect(groups, kind, manager)
+        except Unanswerable:
+            continue
+        rows.append(
+            {
+                "change": f"{manager} left" if manager else KINDS[kind],
+                "kind": kind,
+                "manager": manager,
+                "customers": found.customers_with,
+                "rate": found.rate_with,
+                "alike": found.rate_with - found.adjusted,
+                "left_out": found.left_out,
+                "adjusted": found.adjusted,
+                "adjusted_low": found.adjusted_low,
+                "adjusted_high": found.adjusted_high,
+                "clear": found.clear,
+            }
+        )
+    if not rows:
+        raise Unanswerable(
+            "No customer whose account manager changed can be compared with others alike who kept theirs."
+        )
+    return pd.DataFrame(rows)
 
 
 def worth(groups: pd.DataFrame, kind: str, manager: str = "") -> Worth:
     """Return what customers whose account manager changed brought, of those who have equals (see `effect`)."""
-    counted = _compared(groups, kind, manager)
-    sums = counted.groupby(["with_change", *ALIKE])[["customers", "value_before", "value_after"]].sum()
-    sides = {bool(side) for side in sums.index.get_level_values(0)}
-    if len(sides) < 2:
+    counted, _ = _compared(groups, kind, manager)
+    if counted.empty:
         return Worth(math.nan, math.nan, math.nan)
+    sums = counted.groupby(["with_change", *ALIKE])[["customers", "value_before", "value_after"]].sum()
     both = sums.loc[True].join(sums.loc[False].add_suffix("_kept"), how="inner")
     weight = both["customers"] / both["customers_kept"]
     before, after = (float((weight * both[f"value_{side}_kept"]).sum()) for side in ("before", "after"))
@@ -201,12 +254,16 @@ def worth(groups: pd.DataFrame, kind: str, manager: str = "") -> Worth:
     return Worth(float(own["value_before"]), float(own["value_after"]), float(expected))
 
 
-def _compared(groups: pd.DataFrame, kind: str, manager: str) -> pd.DataFrame:
+def _compared(groups: pd.DataFrame, kind: str, manager: str) -> tuple[pd.DataFrame, int]:
+    """Return who changed and who kept their manager, of those who have equals, and how many who changed have none."""
     if kind not in KINDS:
         raise ValueError(f"a change is one of {', '.join(KINDS)}, not '{kind}'")
     looked_at = (groups["kind"] == kind) & (groups["manager"].eq(manager) | (manager == ""))
     chosen = groups[looked_at | (groups["kind"] == "kept")]
-    return chosen.assign(with_change=chosen["kind"] == kind)
+    chosen = chosen.assign(with_change=chosen["kind"] == kind)
+    sides = chosen.groupby([*ALIKE])["with_change"].transform("nunique")
+    left_out = chosen.loc[(sides < 2) & chosen["with_change"], "customers"].sum()
+    return chosen[sides == 2], int(left_out)
 
 
 def _banded(number: ir.NumericValue, limits: tuple[int, ...]) -> ir.IntegerValue:

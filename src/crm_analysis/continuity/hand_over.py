@@ -51,10 +51,27 @@ def lost_with_manager(
     random with a rate that is known only from these k (negative binomial). The share of false ones is controlled by the
     procedure of Benjamini and Hochberg (1995), J. R. Stat. Soc. B 57, over all customers looked at.
     """
-    if grace_days < 0 or not 0 < false_share < 1:
-        raise ValueError(
-            f"grace_days is at least 0 and false_share between 0 and 1, not {grace_days} and {false_share}"
-        )
+    if not 0 < false_share < 1:
+        raise ValueError(f"false_share is between 0 and 1, not {false_share}")
+    each = regular(bought, changes, as_of=as_of, grace_days=grace_days)
+    place = ibis.rank().over(order_by="chance") + 1
+    rows = each["customer_id"].count().over(ibis.window())
+    each = each.mutate(_passes=each["chance"] <= false_share * place / rows)
+    limit = each["chance"].max(where=each["_passes"]).over(ibis.window())
+    each = each.mutate(_limit=limit)
+    lost = each.filter((each["chance"] <= each["_limit"]) & (each["chance"] < 1) & (each["missed"] >= MISSED))
+    first = ibis.row_number().over(group_by="customer_id", order_by=["changed", "from_manager"])
+    lost = lost.mutate(_place=first).filter(ibis._["_place"] == 0).drop("_place", "_limit", "_passes")
+    return lost.order_by(ibis.desc("value_before"), ibis.asc("customer_id"))
+
+
+def regular(bought: Table, changes: Table, *, as_of: dt.date, grace_days: int = 14) -> ir.Table:
+    """Return the customers who bought regularly until their account manager changed: who can be lost with one.
+
+    The columns of `lost_with_manager`, of every change; `chance` is 1 for who bought after the days of grace.
+    """
+    if grace_days < 0:
+        raise ValueError(f"grace_days is at least 0, not {grace_days}")
     table, log = as_table(changes), as_table(bought).select(buyer="customer_id", date="date", value="value")
     lives = table.inner_join(log, table["customer_id"] == log["buyer"])
     day = lives["date"].delta(lives["changed"], unit="day")
@@ -66,7 +83,7 @@ def lost_with_manager(
         last=day.max(where=before),
         latest=day.max(),
         last_purchase=lives["date"].max(),
-        value_before=exact_sum(((day < 0) & (day >= -YEAR)).ifelse(lives["value"], 0)).cast("float64"),
+        value_before=exact_sum((before & (day >= -YEAR)).ifelse(lives["value"], 0)).cast("float64"),
     )
     each = each.filter(each["purchases"] >= RHYTHM)
     repeats, known = (each["purchases"] - 1).cast("float64"), (-each["first"]).cast("float64")
@@ -74,22 +91,13 @@ def lost_with_manager(
     pause = (bought_for / (bought_for - each["last"])).pow(repeats)
     silent = each["latest"] < grace_days
     quiet = ibis.literal(as_of).delta(each["changed"], unit="day") - ibis.greatest(each["latest"], 0)
-    each = each.mutate(
+    found = each.mutate(
         usual_gap=known / repeats,
         missed=quiet * repeats / known,
         chance=silent.ifelse((known / (known + quiet)).pow(repeats), 1.0),
     ).filter(pause >= USUAL)
-    place = ibis.rank().over(order_by="chance") + 1
-    rows = each["customer_id"].count().over(ibis.window())
-    each = each.mutate(_passes=each["chance"] <= false_share * place / rows)
-    limit = each["chance"].max(where=each["_passes"]).over(ibis.window())
-    each = each.mutate(_limit=limit)
-    lost = each.filter((each["chance"] <= each["_limit"]) & (each["chance"] < 1) & (each["missed"] >= MISSED))
-    first = ibis.row_number().over(group_by="customer_id", order_by=["changed", "from_manager"])
-    lost = lost.mutate(_place=first).filter(ibis._["_place"] == 0)
     columns = ["from_manager", "to_manager", "changed", "kind", "last_purchase", "usual_gap", "missed", "chance"]
-    lost = lost.select("customer_id", "value_before", *columns)
-    return lost.order_by(ibis.desc("value_before"), ibis.asc("customer_id"))
+    return found.select("customer_id", "value_before", *columns)
 
 
 def not_yet_met(changes: Table, contacts: Table, customers: Table, *, as_of: dt.date, days: int) -> ir.Table:
@@ -98,7 +106,8 @@ def not_yet_met(changes: Table, contacts: Table, customers: Table, *, as_of: dt.
     Parameters
     ----------
     changes
-        Changes of account managers (see `changes`); of several of a customer the last counts.
+        Changes of account managers (see `changes`); of several of a customer the last counts, and who has nobody since
+        then is not waiting for anyone.
     contacts
         Contacts by the as-of date with `agent_id`; those to market something do not count.
     customers
@@ -117,9 +126,8 @@ def not_yet_met(changes: Table, contacts: Table, customers: Table, *, as_of: dt.
     if days < 1:
         raise ValueError(f"days must be at least 1, not {days}")
     table = as_table(changes)
-    table = table.filter(table["to_manager"].notnull())
-    last = ibis.row_number().over(group_by="customer_id", order_by=ibis.desc("begins"))
-    table = table.mutate(_place=last).filter(ibis._["_place"] == 0)
+    last = ibis.row_number().over(group_by="customer_id", order_by=ibis.desc("changed"))
+    table = table.mutate(_place=last).filter((ibis._["_place"] == 0) & ibis._["to_manager"].notnull())
     table = table.mutate(days_since=ibis.literal(as_of).delta(table["begins"], unit="day"))
     table = table.filter(table["days_since"] < days)
     table = as_table(customers).select("customer_id", "value").inner_join(table, "customer_id")

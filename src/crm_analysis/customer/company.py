@@ -6,9 +6,10 @@ import contextlib
 import datetime as dt
 import difflib
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import ibis
 import ibis.expr.types as ir
@@ -23,25 +24,51 @@ from crm_analysis import (
     receivables,
     retention,
     rfm,
+    sources,
     treatment,
 )
 from crm_analysis.customers import exact_sum, gap_quantiles
 from crm_analysis.dataset import Dataset, open_dataset
-from crm_analysis.errors import InputError, Unanswerable
+from crm_analysis.errors import InputError, NotDescribed, Unanswerable
+from crm_analysis.settings import read_settings
 
 YEAR, MOST_YEARS, QUARTER = 12, 5, 3  # months
 DISCOUNT = 0.10  # a year, as on the page of the lifetime values
+T = TypeVar("T")
 
 
 def company(dataset: str, as_of: str = "") -> Company:
-    """Return the company whose data a TOML describes; the same one as before while the data are the same."""
-    data = open_dataset(dataset, as_of=as_of)
-    return _kept(str(data.path), data.fingerprint, data.as_of)
+    """Return the company whose data a TOML describes; the same one as before while none of its files is changed."""
+    path = Path(dataset).resolve()
+    settings = read_settings(path)
+    try:
+        states = [file.stat() for file in (path, *sources.files_of(settings, path.parent))]
+    except (InputError, OSError):
+        return Company(open_dataset(path, as_of=as_of))  # which says what is wrong
+    return _kept(path, as_of, tuple((state.st_ino, state.st_mtime_ns, state.st_size) for state in states))
 
 
 @functools.lru_cache(maxsize=1)
-def _kept(path: str, fingerprint: str, as_of: dt.date) -> Company:
+def _kept(path: Path, as_of: str, states: tuple[tuple[int, ...], ...]) -> Company:
     return Company(open_dataset(path, as_of=as_of))
+
+
+def _once(compute: Callable[[Any], T]) -> cached_property[T]:
+    """Make a property that is computed when it is first asked for; why it cannot be is kept, too."""
+    name = compute.__name__
+
+    @functools.wraps(compute)
+    def kept(self: Company) -> T:
+        if name not in self._kept:
+            try:
+                self._kept[name] = compute(self)
+            except Unanswerable as reason:
+                self._kept[name] = reason
+        if isinstance(self._kept[name], Unanswerable):
+            raise self._kept[name]
+        return self._kept[name]
+
+    return cast("cached_property[T]", property(kept))
 
 
 class Company:
@@ -55,27 +82,39 @@ class Company:
 
     def __init__(self, data: Dataset) -> None:
         self.data = data
+        self._kept: dict[str, Any] = {}
+        self._tables: dict[str, ir.Table] = {}
 
     def __repr__(self) -> str:
         return f"<Company {self.data!r}>"
 
-    def optional(self, table: str, *columns: str) -> ir.Table | None:
-        """Return a table of the dataset, or None where it or one of the columns is not there."""
-        return self.data.table(table) if self.data.has(table, *columns) else None
+    def table(self, name: str, *columns: str) -> ir.Table:
+        """Return a table of the dataset; raises `NotDescribed` where it or one of the columns is not there."""
+        if name not in self._tables:
+            self._tables[name] = self.data.table(name)
+        if not set(columns) <= set(self._tables[name].columns):
+            self.data.require(*(f"{name}.{column}" for column in columns))
+        return self._tables[name]
 
-    @cached_property
+    def optional(self, name: str, *columns: str) -> ir.Table | None:
+        """Return a table of the dataset, or None where it or one of the columns is not there."""
+        with contextlib.suppress(NotDescribed):
+            return self.table(name, *columns)
+        return None
+
+    @_once
     def bought(self) -> ir.Table:
         """Every purchase."""
         return self.data.purchases().cache()
 
-    @cached_property
+    @_once
     def everyone(self) -> ir.Table:
         """One row per customer (see `customers.summary`) with `tier` by the value so far and `rank` (1: the best)."""
         tiered = pyramid.tiers(self.data.customers())
         rank = ibis.rank().over(order_by=ibis.desc("value")) + 1
         return tiered.mutate(rank=rank, customers=tiered.count().over()).cache()
 
-    @cached_property
+    @_once
     def usual_margin(self) -> float:
         """What is left of all revenue as profit; not a number where there is none, or costs are not known."""
         if self.data.value_name != "profit":
@@ -84,43 +123,53 @@ class Company:
         sums = table.aggregate(v=exact_sum(table["value"]), r=exact_sum(table["revenue"])).to_pandas().iloc[0]
         return float(sums["v"]) / float(sums["r"]) if sums["r"] > 0 else float("nan")
 
-    @cached_property
+    @_once
     def ends(self) -> list[dt.date]:
         """The day before the oldest of the last years, and the last day of each."""
         return periods.whole(self.data.period[0], self.data.as_of, months=YEAR, most=MOST_YEARS)
 
-    @cached_property
+    @_once
     def by_year(self) -> ir.Table:
         """What each was worth in each of the last years, and the `tier` in it (see `pyramid.placed`)."""
         return pyramid.placed(self.data.by_period(self.ends)).cache()
 
-    @cached_property
+    @_once
     def rules(self) -> lifecycle.Rules:
         """What separates the stages."""
         return lifecycle.rules(self.bought)
 
-    @cached_property
+    @_once
     def leads(self) -> ir.Table | None:
         """From when to when people are prospects and targets."""
         contacts = self.optional("contacts")
         return None if contacts is None else lifecycle.leads(contacts).cache()
 
-    @cached_property
+    @_once
+    def staged(self) -> ir.Table:
+        """The stages that each went through: `since` when, looked at on the ends of quarters and now, which `stage`."""
+        dates = [*lifecycle.month_ends(self.data.period[0], self.data.as_of, QUARTER), self.data.as_of]
+        table = lifecycle.stages(self.bought, dates, self.rules, self.leads)
+        table = table.mutate(before=table["stage"].lag().over(group_by="customer_id", order_by="date"))
+        changed = table["before"].isnull() | (table["before"] != table["stage"])
+        return table.filter(changed).select("customer_id", "stage", since="date").cache()
+
+    @_once
     def habits(self) -> ir.Table:
         """When and how often each buys (see `rfm.habits`)."""
         return rfm.habits(self.bought, self.everyone, as_of=self.data.as_of, dormant_after=1).cache()
 
-    @cached_property
-    def invoices(self) -> ir.Table:
-        """What has fallen due (see `receivables.invoices`)."""
-        return receivables.invoices(self.data.table("payments"), self.data.as_of).cache()
+    @_once
+    def owed(self) -> ir.Table:
+        """What each owes, and how each pays (see `receivables.by_customer`): judged by the last year."""
+        invoices = receivables.invoices(self.table("payments"), self.data.as_of)
+        return receivables.by_customer(invoices, since=self.ends[-2]).cache()
 
-    @cached_property
+    @_once
     def managers(self) -> ir.Table:
         """Who looks after whom; raises `Unanswerable` where that is not known."""
         return treatment.managers(self.optional("customers"), self.optional("assignments"), self.data.as_of).cache()
 
-    @cached_property
+    @_once
     def reasons(self) -> ir.Table:
         """The customers who give a reason to be called (see `call_list.candidates`)."""
         data, slipping = self.data, None
@@ -136,19 +185,18 @@ class Company:
             as_of=data.as_of,
             contacts=self.optional("contacts"),
             quotes=self.optional("quotes"),
-            lines=data.table("transactions"),
+            lines=self.table("transactions"),
             cases=self.optional("cases"),
             slipping=slipping,
             currency=data.currency,
         ).cache()
 
-    @cached_property
+    @_once
     def scored(self) -> ir.Table:
         """Those who are no customers yet, with the chance that they buy (see `prospects.scored`)."""
         data = self.data
-        data.require("contacts")
         return prospects.scored(
-            data.table("contacts"),
+            self.table("contacts"),
             self.bought,
             data.lines(),
             self.optional("customers"),
@@ -156,11 +204,11 @@ class Company:
             as_of=data.as_of,
         ).cache()
 
-    @cached_property
+    @_once
     def valued(self) -> tuple[ir.Table, Any, Any]:
         """What each will buy and be worth in a year, as on the page of the lifetime values, and the two models."""
         customers = lifetime.with_spend_level(self.data.customers()).cache()
-        _, model = lifetime.select(self.data.table("transactions"), self.data.as_of)
+        _, model = lifetime.select(self.table("transactions"), self.data.as_of)
         lifetime.refuse_far_horizon(customers, YEAR)
         spend = lifetime.GammaGammaFitter().fit_histories(lifetime.spend_histories(customers))
         return lifetime.value(customers, model, spend, months=YEAR, annual_discount=DISCOUNT).cache(), model, spend

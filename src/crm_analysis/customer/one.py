@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
-from crm_analysis import call_list, lifecycle, lifetime, pyramid, receivables
-from crm_analysis.customer.company import QUARTER, YEAR, Company
+from crm_analysis import call_list, lifetime, pyramid
+from crm_analysis.customer.company import YEAR, Company
 from crm_analysis.customers import exact_sum
 from crm_analysis.errors import Unanswerable
 from crm_analysis.lifetime.value import WEEKS_A_YEAR
@@ -25,21 +26,43 @@ def _of(table: ir.Table, customer_id: str) -> ir.Table:
 def _row(table: ir.Table, customer_id: str) -> dict[str, Any]:
     """Return the customer's only row; nothing where there is none."""
     rows = _of(table, customer_id).limit(1).to_pandas().to_dict("records")
-    return {name: None if pd.isna(value) else value for row in rows for name, value in row.items()}
+    return {name: _plain(value) for row in rows for name, value in row.items()}
 
 
-def record(company: Company, customer_id: str) -> dict[str, str]:
-    """Return all that is on record: the filled columns of the customers table, and the `account_manager` of today."""
+def _plain(value: Any) -> Any:
+    """Return nothing for what is not known, and a float for a decimal number."""
+    return None if pd.isna(value) else float(value) if isinstance(value, Decimal) else value
+
+
+def record(company: Company, customer_id: str) -> dict[str, Any]:
+    """Return all that is on record: the filled columns of the customers table, and the `account_manager`.
+
+    It tells who looks after the customer today, and who did before.
+    """
     found = {}
     people = company.optional("customers")
     if people is not None:
         row = _row(people.drop(*(name for name in UNDATED[1:] if name in people.columns)), customer_id)
         found = {name: value for name, value in row.items() if value not in (None, "") and name != "customer_id"}
+    manager = _manager(company, customer_id)
+    return found | ({"account_manager": manager} if manager else {})
+
+
+def _manager(company: Company, customer_id: str) -> str:
+    """Say who looks after a customer, and who did before: `S03; before: S06 until 2024-07-18`; empty if unknown."""
     try:
-        manager = _row(company.managers, customer_id)
+        now = _row(company.managers, customer_id).get("account_manager_id", "")
     except Unanswerable:
-        manager = {}
-    return found | ({"account_manager": manager["account_manager_id"]} if manager else {})
+        return ""
+    assigned = company.optional("assignments", "end")
+    if assigned is None:
+        return now
+    past = _of(assigned, customer_id).filter(ibis._["end"].notnull())
+    if now:
+        past = past.filter(past["account_manager_id"] != now)
+    before = past.order_by(ibis.desc("end"), "account_manager_id").limit(3).to_pandas()
+    earlier = ", ".join(f"{row.account_manager_id} until {row.end:%Y-%m-%d}" for row in before.itertuples())
+    return f"{now or 'nobody'}; before: {earlier}" if earlier else now
 
 
 def standing(company: Company, customer_id: str) -> dict[str, Any]:
@@ -75,8 +98,7 @@ def years(company: Company, customer_id: str) -> pd.DataFrame:
 
 def products(company: Company, customer_id: str) -> pd.DataFrame:
     """Return the products bought for most: `product`, `category`, `quantity`, `amount`, `last_bought`, as known."""
-    company.data.require("transactions.product_id")
-    lines = _of(company.data.table("transactions"), customer_id)
+    lines = _of(company.table("transactions", "product_id"), customer_id)
     lines = lines.filter(lines["product_id"].notnull())
     quantity = {"quantity": lines["quantity"].sum()} if "quantity" in lines.columns else {}
     found = lines.group_by("product_id").aggregate(
@@ -96,17 +118,13 @@ def products(company: Company, customer_id: str) -> pd.DataFrame:
 
 
 def stages(company: Company, customer_id: str) -> pd.DataFrame:
-    """Return the stages gone through, at ends of quarters and now: `since`, `stage`, the latest first.
+    """Return the stages gone through, at ends of quarters and now: `stage`, `since`, the latest first.
 
-    `since` is the first of these dates on which the customer was found in the stage.
+    `since` is the first of these dates on which the customer was found in the stage. There is none of who neither
+    purchased nor was asked about a purchase; raises `Unanswerable` if the stages cannot be told apart.
     """
-    first, as_of = company.data.period[0], company.data.as_of
-    dates = [*lifecycle.month_ends(first, as_of, QUARTER), as_of]
-    leads = None if company.leads is None else _of(company.leads, customer_id)
-    staged = lifecycle.stages(_of(company.bought, customer_id), dates, company.rules, leads)
-    found = staged.select("date", "stage").order_by("date").to_pandas()
-    changed = found["stage"].ne(found["stage"].shift())
-    return found[changed].rename(columns={"date": "since"}).iloc[::-1].reset_index(drop=True)
+    found = _of(company.staged, customer_id).order_by(ibis.desc("since")).select("stage", "since")
+    return found.to_pandas()
 
 
 def future(company: Company, customer_id: str) -> dict[str, Any]:
@@ -140,12 +158,15 @@ def quotes(company: Company, customer_id: str) -> pd.DataFrame:
 
     `ordered` is the first day from the quote on; empty if there is none, or products are not recorded.
     """
-    asked = _of(company.data.table("quotes"), customer_id)
+    asked = _of(company.table("quotes"), customer_id)
+    if "unit_price" in asked.columns:
+        asked = asked.mutate(unit_price=asked["unit_price"].cast("float64"))
     columns = [name for name in ("date", "product_id", "unit_price", "salesperson_id") if name in asked.columns]
     asked = asked.order_by(ibis.desc("date"), ibis.desc("quote_id")).limit(LAST)
-    if not company.data.has("transactions", "product_id"):
+    lines = company.optional("transactions", "product_id")
+    if lines is None:
         return asked.select(*columns).to_pandas()
-    sold = _of(company.data.table("transactions"), customer_id)
+    sold = _of(lines, customer_id)
     sold = sold.filter(sold["amount"] > 0).select(product="product_id", sold="date")
     both = asked.left_join(sold, [asked["product_id"] == sold["product"], sold["sold"] >= asked["date"]])
     each = both.group_by("quote_id", *columns).aggregate(ordered=both["sold"].min())
@@ -154,7 +175,7 @@ def quotes(company: Company, customer_id: str) -> pd.DataFrame:
 
 def contacts(company: Company, customer_id: str) -> pd.DataFrame:
     """Return the last contacts, the latest first: `date`, `purpose` and what else is recorded of them."""
-    met = _of(company.data.table("contacts"), customer_id)
+    met = _of(company.table("contacts"), customer_id)
     told = ("purpose", "channel", "direction", "agent_id", "outcome", "interest")
     met = met.order_by(ibis.desc("time"), ibis.desc("contact_id")).limit(LAST)
     return met.select(date=met["time"].cast("date"), **{name: name for name in told if name in met.columns}).to_pandas()
@@ -162,18 +183,26 @@ def contacts(company: Company, customer_id: str) -> pd.DataFrame:
 
 def cases(company: Company, customer_id: str) -> pd.DataFrame:
     """Return the last cases, the latest first: `opened`, `cause`, `closed` and what else is recorded of them."""
-    asked = _of(company.data.table("cases"), customer_id)
+    asked = _of(company.table("cases"), customer_id)
     told = ("cause", "satisfaction", "reopened")
     asked = asked.order_by(ibis.desc("opened"), ibis.desc("case_id")).limit(LAST)
     closed = {"closed": asked["closed"].cast("date")} if "closed" in asked.columns else {}
     others = {name: name for name in told if name in asked.columns}
-    return asked.select(opened=asked["opened"].cast("date"), **closed, **others).to_pandas()
+    found = asked.select(opened=asked["opened"].cast("date"), **closed, **others).to_pandas()
+    return found.assign(reopened=found["reopened"].map({True: "yes", False: "no"})) if "reopened" in found else found
+
+
+def interest(company: Company, customer_id: str) -> dict[str, Any]:
+    """Return how someone was met: how many `contacts`, the `last` one, and the most `interest` shown (0 to 3)."""
+    met = _of(company.table("contacts"), customer_id)
+    shown = {"interest": met["interest"].max()} if "interest" in met.columns else {}
+    row = met.aggregate(contacts=met.count(), last=met["time"].max().cast("date"), **shown).to_pandas().iloc[0]
+    return {name: _plain(value) for name, value in row.items()}
 
 
 def payments(company: Company, customer_id: str) -> dict[str, Any]:
     """Return what a customer owes and how they pay (see `receivables.by_customer`); nothing of who had no invoice."""
-    since = company.ends[-2]
-    return _row(receivables.by_customer(_of(company.invoices, customer_id), since=since), customer_id)
+    return _row(company.owed, customer_id)
 
 
 def barred(company: Company, customer_id: str) -> bool:
@@ -188,8 +217,9 @@ def next_action(company: Company, customer_id: str) -> dict[str, Any]:
 
     Nothing where there is none. Of who never bought it is the chance that they do (`propensity`), with its `reasons`.
     """
-    if standing(company, customer_id):
-        return _row(company.reasons, customer_id)
+    found = _row(company.reasons, customer_id)
+    if found or standing(company, customer_id):
+        return found
     try:
         return _row(company.scored, customer_id)
     except Unanswerable:

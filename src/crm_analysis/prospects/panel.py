@@ -80,7 +80,8 @@ def panel(
         See `decision_dates`.
     attributes
         Columns of the customers table to tell leads apart by; those that are not there are left out. They have to be
-        known before a purchase: never a status, or who looks after a customer.
+        recorded before a purchase, because they have no date: never a status, or who looks after a customer, and
+        nothing that is filled in or corrected only once somebody buys, which would give the purchase away.
 
     Returns
     -------

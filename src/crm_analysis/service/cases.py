@@ -20,7 +20,7 @@ DAY = 86_400.0  # seconds
 SATISFIED, DISSATISFIED = 4, 2  # the least of good ratings, and the best of bad ones, of 1 to 5
 
 
-def handled(cases: Table, *, as_of: dt.date, inquiries: Sequence[str] = ()) -> ir.Table:
+def handled(cases: Table, *, as_of: dt.date, not_complaints: Sequence[str] = ()) -> ir.Table:
     """Return how each case has been handled so far; of an open one its age counts, not nothing.
 
     Parameters
@@ -29,7 +29,7 @@ def handled(cases: Table, *, as_of: dt.date, inquiries: Sequence[str] = ()) -> i
         Cases by the as-of date (see `Dataset.table`).
     as_of
         The date of the analysis; what is open then has been so up to the end of that day.
-    inquiries
+    not_complaints
         Causes that are questions and not complaints, in any case of letters.
 
     Returns
@@ -45,7 +45,7 @@ def handled(cases: Table, *, as_of: dt.date, inquiries: Sequence[str] = ()) -> i
     table = as_table(cases)
     none = {"first_response": "timestamp", "closed": "timestamp", "satisfaction": "int64", "reopened": "boolean"}
     table = table.mutate(**{name: ibis.null(kind) for name, kind in none.items() if name not in table.columns})
-    asked = table["cause"].lower().isin([cause.lower() for cause in inquiries])
+    asked = table["cause"].lower().isin([cause.lower() for cause in not_complaints])
     counted = table.group_by(name="cause").aggregate(rows=table.count())
     most = counted.order_by(ibis.desc("rows"), "name").limit(CAUSES).select("name")
     end = ibis.literal(dt.datetime.combine(as_of + dt.timedelta(days=1), dt.time()))

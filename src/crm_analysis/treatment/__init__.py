@@ -1,6 +1,6 @@
 """What to do for each tier: keep key customers, lift ordinary ones, and settle what small ones cost."""
 
-from crm_analysis.treatment.care import NOBODY, in_cadence, load, managers, visits_due
+from crm_analysis.treatment.care import CADENCE, NOBODY, in_cadence, load, managers, visits_due
 from crm_analysis.treatment.key_customers import (
     SIGNS,
     by_sign,
@@ -15,6 +15,7 @@ from crm_analysis.treatment.tiers import entry, refuse_short, tiered, whole
 from crm_analysis.treatment.upgrades import calibration, chances, costly, upgrades, with_service_cost
 
 __all__ = [
+    "CADENCE",
     "NOBODY",
     "SIGNS",
     "TREATMENTS",
