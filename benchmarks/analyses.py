@@ -23,6 +23,7 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
+import cases_acquisition
 import cases_audit
 import cases_call_list
 import cases_calls
@@ -55,7 +56,7 @@ CENTRES = ((20, 25, 40), (35, 5, 0), (45, 20, -20), (60, 8, 15), (65, 0, -10))  
 SCALE = (12.0, 10.0, 11.0)
 MODULES = (
     *(cases_profit, cases_pyramid, cases_treatment, cases_scorecard, cases_audit),
-    *(cases_prospects, cases_calls, cases_call_list, cases_service, cases_continuity),
+    *(cases_prospects, cases_calls, cases_call_list, cases_acquisition, cases_service, cases_continuity),
 )
 CLUSTERS = clusters.Clusters(pd.DataFrame(), pd.DataFrame(), 100.0, np.array(CENTRES), np.array(SCALE))
 

@@ -97,6 +97,15 @@ def test_stage_now_and_since(company, bought, planted):
         assert (found["stage"] != found["stage"].shift()).all()
 
 
+def test_everybodys_last_stage_is_that_of_the_whole_company(company):
+    now = lifecycle.stages(company.bought, [company.data.as_of], company.rules, company.leads).to_pandas()
+    last = company.staged.to_pandas().sort_values("since").groupby("customer_id")["stage"].last()
+    expected = now.set_index("customer_id")["stage"].reindex(last.index).fillna(lifecycle.NON_CUSTOMER)
+    assert (last == expected).all()  # who was a lead once is not one for ever
+    assert set(now["customer_id"]) <= set(last.index)
+    assert (last == lifecycle.NON_CUSTOMER).sum() > 100
+
+
 def test_products(company, raw, planted):
     for who in planted:
         lines = raw["transactions"].query("customer_id == @who")
@@ -150,7 +159,7 @@ def test_who_never_bought(company, raw, lead):
     assert met["contacts"] == len(of)
     assert (met["interest"] is None and of["interest"].isna().all()) or met["interest"] == of["interest"].max()
     assert str(customer.contacts(company, lead)["date"].iloc[0])[:10] == of["time"].max()[:10]
-    assert set(customer.stages(company, lead)["stage"]) <= {"prospect", "target"}
+    assert set(customer.stages(company, lead)["stage"]) <= {"prospect", "target", "non-customer"}
     if to_do := customer.next_action(company, lead):
         assert 0 < to_do["propensity"] < 1
 

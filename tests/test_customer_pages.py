@@ -168,3 +168,77 @@ def test_a_folder_that_cannot_be_written_is_said(made, tmp_path):
     (tmp_path / "reports").write_text("a file")
     with pytest.raises(InputError, match="cannot be written"):
         customer_pages.publish(made[0], ["a"], out=tmp_path / "reports")
+
+
+def test_a_customer_may_be_called_index():
+    assert customer_pages._file("index") != "index.html"
+    assert len({customer_pages._file(who).lower() for who in ("a", "A", "a ", "ä", ".a", "a/", "客户", "客戶")}) == 8
+
+
+@pytest.mark.parametrize(
+    ("assignments", "manager", "said"),
+    [
+        ("", "S1", "--manager S1: This needs the table 'assignments'"),
+        ("b,S1,2024-01-01\n", "S2", "there is no account manager 'S2'; did you mean S1?"),
+        ("b,S1,2024-01-01\n", "S1", "account manager S1 has no key customers"),
+    ],
+)
+def test_a_manager_without_key_customers_is_refused(tmp_path, assignments, manager, said):
+    (tmp_path / "sales.csv").write_text("customer_id,date,amount\na,2024-01-01,50\nb,2024-01-01,5\n")
+    toml = tmp_path / "shop.toml"
+    toml.write_text('title = "Shop"\n[tables]\ntransactions.path = "sales.csv"\n')
+    if assignments:
+        (tmp_path / "assigned.csv").write_text(f"customer_id,account_manager_id,start\n{assignments}")
+        toml.write_text(toml.read_text() + 'assignments.path = "assigned.csv"\n')
+    run = CliRunner().invoke(app, ["customer", str(toml), "--manager", manager, "--out", str(tmp_path / "reports")])
+    assert run.exit_code == 2
+    assert said in run.output
+    assert not (tmp_path / "reports").exists()
+
+
+def test_the_index_leads_to_no_page_that_is_gone(here):
+    toml, _, folder = here
+    (folder / pages(folder)["a"]["file"]).unlink()
+    customer_pages._write_index(open_dataset(toml), folder, [])
+    assert "a" not in pages(folder)
+    assert len(re.findall("<a href", (folder / "index.html").read_text("utf-8"))) == 4
+    (folder / "pages.json").write_text("{")
+    with pytest.raises(InputError, match="damaged"):
+        customer_pages._write_index(open_dataset(toml), folder, [])
+
+
+CELLS = """dataset: str = ""
+as_of: str = ""
+customer_id: str = ""
+===
+import os, time
+from types import SimpleNamespace
+from crm_analysis import page
+assert "left" not in dir(), "names of the customer before are still there"
+left = 1
+if customer_id == "dies": os._exit(3)
+if customer_id == "slow": time.sleep(100)
+===
+page.close(SimpleNamespace(period="12", title="", fingerprint="f", as_of="", value_name="", currency=""))"""
+
+
+def test_the_next_page_is_made_after_a_kernel_that_died_or_was_too_slow(tmp_path, monkeypatch):
+    parameters, *cells = map(nbformat.v4.new_code_cell, CELLS.split("\n===\n"))
+    parameters.metadata["tags"] = ["parameters"]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=[parameters, *cells], metadata=kernel), tmp_path / "customer.ipynb")
+    monkeypatch.setattr(customer_pages, "NOTEBOOK", tmp_path / "customer.ipynb")
+    heading = dict.fromkeys(("title", "as_of", "note", "page"), "")
+    said = {}
+    try:
+        for who, limit in {"one": 60, "two": 60, "dies": 60, "three": 60, "slow": 2, "four": 60}.items():
+            given = {"dataset": "", "as_of": "", "customer_id": who}
+            job = customer_pages.Job(who, given, tmp_path / f"{who}.html", "f", limit, heading)
+            said[who] = customer_pages.make(job).failure
+    finally:
+        customer_pages._end()
+        logging.disable(logging.NOTSET)
+    assert "its kernel died" in said.pop("dies")
+    assert "longer than its limit of 2 seconds" in said.pop("slow")
+    assert said == dict.fromkeys(("one", "two", "three", "four"), "")
+    assert {file.stem for file in tmp_path.glob("*.html")} == {*said}

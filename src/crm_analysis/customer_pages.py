@@ -171,11 +171,11 @@ def make(job: Job) -> Made:
         executed = _execute(notebook, job.cell_timeout)
     except Exception as error:
         _end()
-        return Made(job.customer_id, render.what_failed(error, job.cell_timeout))
+        return Made(job.customer_id, render.what_failed(error, job.cell_timeout), seconds=time.monotonic() - started)
     found = render.collected(executed, job.customer_id)
     if failure := found.failure(job.fingerprint) or found.unanswerable:
-        return Made(job.customer_id, failure)
-    unfinished = job.file.with_suffix(".new")
+        return Made(job.customer_id, failure, seconds=time.monotonic() - started)
+    unfinished = job.file.with_suffix(f".{os.getpid()}.new")  # another run may make the same page
     unfinished.write_text(render.html(found.notebook, [], job.heading), encoding="utf-8")
     os.replace(unfinished, job.file)
     return Made(job.customer_id, figures=found.figures, seconds=time.monotonic() - started)
@@ -222,7 +222,11 @@ def _end() -> None:
 def _write_index(data: Dataset, folder: Path, made: list[Made]) -> None:
     """Add the new pages to those that were made before, and list them all."""
     kept = folder / "pages.json"
-    pages = json.loads(kept.read_text("utf-8")) if kept.exists() else {}
+    try:
+        earlier = json.loads(kept.read_text("utf-8")) if kept.exists() else {}
+    except ValueError:
+        raise InputError(f"{kept}: what it says of the pages is damaged; delete it and run again") from None
+    pages = {who: page for who, page in earlier.items() if (folder / page["file"]).exists()}
     names = {}
     if (known := data.names()) is not None:
         chosen = known.filter(known["customer_id"].isin([page.customer_id for page in made])).to_pandas()

@@ -8,6 +8,7 @@ import difflib
 import functools
 from collections.abc import Callable, Iterable
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -146,9 +147,19 @@ class Company:
 
     @_once
     def staged(self) -> ir.Table:
-        """The stages that each went through: `since` when, looked at on the ends of quarters and now, which `stage`."""
-        dates = [*lifecycle.month_ends(self.data.period[0], self.data.as_of, QUARTER), self.data.as_of]
-        table = lifecycle.stages(self.bought, dates, self.rules, self.leads)
+        """The stages that each went through: `since` when, looked at on the ends of quarters and now, which `stage`.
+
+        Who was a prospect or target, and then was not in contact any more, is a non-customer from there on.
+        """
+        ends = lifecycle.month_ends(self.data.period[0], self.data.as_of, QUARTER)
+        dates = sorted({*ends, self.data.as_of})
+        table = lifecycle.stages(self.bought, dates, self.rules, self.leads).select("customer_id", "date", "stage")
+        if len(dates) > 1:
+            after = ibis.cases(*((table["date"] == date, ibis.literal(then)) for date, then in pairwise(dates)))
+            found = table.mutate(after=after, then=table["date"].lead().over(group_by="customer_id", order_by="date"))
+            lapsed = found.filter((found["after"] < found["then"].fill_null(ibis.date(9999, 12, 31))).fill_null(False))
+            stage = ibis.literal(lifecycle.NON_CUSTOMER)
+            table = table.union(lapsed.select("customer_id", date="after", stage=stage))
         table = table.mutate(before=table["stage"].lag().over(group_by="customer_id", order_by="date"))
         changed = table["before"].isnull() | (table["before"] != table["stage"])
         return table.filter(changed).select("customer_id", "stage", since="date").cache()
@@ -259,5 +270,5 @@ def _unknown(what: str, name: str, names: ir.StringColumn) -> InputError:
     """Say that something is not there, and which of the names comes closest."""
     some = names.name("name").as_table().distinct()
     alike = some.order_by(some["name"].levenshtein(name), "name").limit(100).to_pandas()["name"].to_list()
-    close = difflib.get_close_matches(name, alike, 1)
+    close = difflib.get_close_matches(name, alike, 1, 0.5)  # of S1 and S2 half is alike
     return InputError(f"{what}; did you mean {close[0]}?" if close else f"{what}")
