@@ -59,3 +59,4 @@ def new_figure(height: float = 4.2, rows: int = 1, columns: int = 1) -> Iterator
         figure = _Chart(figsize=(6.4, height))
         yield figure, figure.subplots(rows, columns, sharex="col")
         figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # what is laid out stays as it is; to save it would do so twice more

@@ -219,7 +219,7 @@ class Company:
     def valued(self) -> tuple[ir.Table, Any, Any]:
         """What each will buy and be worth in a year, as on the page of the lifetime values, and the two models."""
         customers = lifetime.with_spend_level(self.data.customers()).cache()
-        _, model = lifetime.select(self.table("transactions"), self.data.as_of)
+        _, model = lifetime.select(self.table("transactions"), self.data.as_of, references=False)
         lifetime.refuse_far_horizon(customers, YEAR)
         spend = lifetime.GammaGammaFitter().fit_histories(lifetime.spend_histories(customers))
         return lifetime.value(customers, model, spend, months=YEAR, annual_discount=DISCOUNT).cache(), model, spend
