@@ -365,8 +365,7 @@ def _manifest(
         "value": data.value_name,
         "fingerprint": data.fingerprint,
         "previous": previous["as_of"] if previous else None,
-        "warnings": data.warnings()
-        + [f"{page.title.rstrip('?')}? {page.unanswerable}" for page in no_answer],
+        "warnings": data.warnings() + [f"{page.title.rstrip('?')}? {page.unanswerable}" for page in no_answer],
         "figures": named,
         "pages": [
             {key: value for key, value in asdict(page).items() if key != "failure"} | {"figures": list(page.figures)}
