@@ -154,7 +154,7 @@ class TestWholeReport:
             "ranking": ["This needs the column 'product_id' of the table 'transactions' and the table 'products'"],
             "lifecycle": ["This needs the table 'contacts'"],
             "call_list": ["The data do not tell of: who was contacted when"],
-            "loyalty": ["'contacts'", "'customers'"],
+            "loyalty": ["'contacts'"],
             "retention": ["the table 'contacts'", "'delivered' of the table 'transactions'", "the table 'cases'"],
         }.items():
             reasons = lacking.pop(name)
