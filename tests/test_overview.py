@@ -89,13 +89,17 @@ class TestArchive:
             archive.told(tmp_path)
 
     def test_a_list_is_read_as_it_was_published(self, published_sample):
-        found = archive.listed(published_sample, "treatment", "warned")
+        found = archive.listed(published_sample, "treatment", "warning_signs")
         manifest = archive.told(published_sample)
         (page,) = [page for page in manifest["pages"] if page["name"] == "treatment"]
-        (named,) = [named for named in page["lists"] if named["name"] == "warned"]
+        (named,) = [named for named in page["lists"] if named["name"] == "warning_signs"]
         assert len(found) == named["total"]
         assert found["customer_id"].str.fullmatch(r"C\d{4}").all()
-        for folder, name in ((published_sample, "none"), (published_sample.parent / "never", "warned"), ("", "warned")):
+        for folder, name in (
+            (published_sample, "none"),
+            (published_sample.parent / "never", "warning_signs"),
+            ("", "warning_signs"),
+        ):
             with pytest.raises(Unanswerable, match="no earlier report with the list"):
                 archive.listed(folder, "treatment", name)
 
