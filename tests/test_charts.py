@@ -137,7 +137,7 @@ class TestPyramids:
     def test_an_unknown_share_has_no_bar(self):
         right = saved(charts.pyramids(tiers([np.nan] * 4), "profit")).axes[1]
         assert [bar.get_width() for bar in right.patches] == [0, 0, 0, 0]
-        assert ticks(right.yaxis)[0].startswith("unknown")
+        assert ticks(right.yaxis)[0].startswith("–")
 
     def test_a_tier_may_be_empty(self):
         left, _ = saved(charts.pyramids(tiers().assign(customers=0, customer_share=0.0), "profit")).axes
@@ -396,7 +396,7 @@ class TestModelErrors:
     def test_no_error_is_known(self, scores):
         ax = saved(charts.model_errors(scores)).axes[0]
         assert len(ax.patches) == 0
-        assert texts(ax) == ["unknown"]
+        assert texts(ax) == ["–"]
 
 
 class TestTracking:
@@ -525,7 +525,7 @@ class TestValueDistribution:
     def test_an_unknown_share_has_no_bar(self):
         right = saved(charts.value_distribution(self.bands.assign(value_share=np.nan))).axes[1]
         assert [bar.get_width() for bar in right.patches] == [0, 0, 0, 0]
-        assert texts(right) == ["unknown"] * 4
+        assert texts(right) == ["–"] * 4
 
     @pytest.mark.parametrize(("currency", "label"), [("", "Lifetime value"), ("USD", "Lifetime value\nin USD")])
     def test_says_the_currency(self, currency, label):

@@ -23,35 +23,6 @@ def shown(monkeypatch):
     return outputs
 
 
-@pytest.mark.parametrize(
-    ("value", "unit", "text"),
-    [
-        (0.67777, "share", "67.8%"),
-        (-0.142, "share", "−14.2%"),
-        (2500315.63, "USD", "USD 2,500,316"),
-        (106.08, "USD", "USD 106.08"),
-        (-1234.5, "EUR", "−EUR 1,234"),
-        (-0.2, "weeks", "−0.2 weeks"),
-        (23570, "customers", "23,570"),
-        (119, "days", "119 days"),
-        (0.63457, "index", "0.635"),
-        (0.816, "purchases", "0.816 purchases"),
-        (21366.8, "purchases", "21,367 purchases"),
-        (None, "share", "–"),
-        (float("nan"), "USD", "–"),
-        (pd.NaT, "", "–"),
-        (-5.7e-14, "EUR", "EUR 0.00"),
-        (-0.0001, "share", "0.0%"),
-        (True, "", "yes"),
-        ("00004", "", "00004"),
-        (dt.date(1998, 6, 30), "", "1998-06-30"),
-        (pd.Timestamp("1998-06-30"), "", "1998-06-30"),
-    ],
-)
-def test_written(value, unit, text):
-    assert page.written(value, unit) == text
-
-
 def test_finding(shown):
     page.finding(f"{HOSTILE} is worth most.")
     bundle, _ = shown[0]

@@ -617,7 +617,7 @@ def test_charts_draw_the_numbers_of_their_frames(unknown):
     if unknown:
         rates, aged = rates.assign(rate=np.nan, low=np.nan, high=np.nan), aged.assign(rate=np.nan)
         apart = apart.assign(adjusted=np.nan, adjusted_low=np.nan, adjusted_high=np.nan)
-        written = [["unknown"] * 2, [], ["unknown"] * 2]
+        written = [["–"] * 2, [], ["–"] * 2]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         figures = [

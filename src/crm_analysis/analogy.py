@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 
 import ibis
@@ -12,6 +12,7 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
+from crm_analysis import numerals
 from crm_analysis.customers import Table, as_table, transaction_lines
 from crm_analysis.errors import Unanswerable
 
@@ -46,7 +47,7 @@ class Judgement:
         Columns beyond the first days by which customers are told apart; empty where that did not help.
     """
 
-    old: pd.DataFrame
+    old: pd.DataFrame = field(repr=False)
     neighbours: int
     in_proportion: bool
     attributes: tuple[str, ...]
@@ -69,7 +70,7 @@ class Validation:
         How many customers judged them.
     """
 
-    held: pd.DataFrame
+    held: pd.DataFrame = field(repr=False)
     since: dt.date | None
     learnt_from: int
 
@@ -173,7 +174,9 @@ def old_customers(customers: Table, horizon_days: int = 365) -> pd.DataFrame:
     old = table.filter(table["age"] >= horizon_days)
     count = int(old.count().execute())
     if count < ENOUGH:
-        who = {0: "No customer has", 1: "Only 1 customer has"}.get(count, f"Only {count:,} customers have")
+        who = {0: "No customer has", 1: "Only 1 customer has"}.get(
+            count, f"Only {numerals.count(count)} customers have"
+        )
         raise Unanswerable(f"{who} been known for {horizon_days} days; {ENOUGH} are needed to judge others by them.")
     if count > ROWS:
         placed = old.mutate(place=ibis.row_number().over(order_by="customer_id"))
@@ -182,7 +185,8 @@ def old_customers(customers: Table, horizon_days: int = 365) -> pd.DataFrame:
     found = _dated(old.order_by(ibis.desc("first_purchase"), "customer_id").to_pandas())
     if found["first_purchase"].max() - found["first_purchase"].min() < pd.Timedelta(weeks=4):
         raise Unanswerable(
-            f"All {count:,} customers known for {horizon_days} days first bought within four weeks, as the data begin; "
+            f"All {numerals.count(count)} customers known for {horizon_days} days first bought within four weeks, as "
+            "the data begin; "
             "nobody's true first days are known, by which others could be judged."
         )
     return found

@@ -25,12 +25,6 @@ def published(folder: Path) -> list[str]:
     return sorted(path.parent.name for path in folder.glob("[0-9]*-[0-9][0-9]-[0-9][0-9]/manifest.json"))
 
 
-def previous(folder: Path, as_of: str) -> Path | None:
-    """Return the folder of the last report of an earlier date."""
-    earlier = [date for date in published(folder) if date < as_of]
-    return folder / earlier[-1] if earlier else None
-
-
 def told(report: Path | str) -> dict[str, Any]:
     """Return a report's manifest: its figures, and of each page the findings and lists."""
     manifest = Path(report) / "manifest.json"
@@ -60,17 +54,6 @@ def listed(report: Path | str, page: str, name: str) -> pd.DataFrame:
             dates = [column["name"] for column in found["columns"] if column["unit"] == "date"]
             return frame.assign(**{date: pd.to_datetime(frame[date]).dt.date for date in dates})
     raise Unanswerable(f"There is no earlier report with the list '{name}' of the page '{page}'.")
-
-
-def comparable(manifest: dict[str, Any], previous: dict[str, Any]) -> dict[str, Any]:
-    """Return the previous figures that mean the same: not those made with other parameters or of another value."""
-    if (manifest["value"], manifest["currency"]) != (previous["value"], previous["currency"]):
-        return {}
-    now = {page["name"]: page["parameters"] for page in manifest["pages"]}
-    changed = [
-        key for page in previous["pages"] if now.get(page["name"]) != page["parameters"] for key in page["figures"]
-    ]
-    return {key: figure for key, figure in previous["figures"].items() if key not in changed}
 
 
 @contextmanager

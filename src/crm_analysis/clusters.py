@@ -49,6 +49,9 @@ class Clusters:
     places: np.ndarray
     scale: np.ndarray
 
+    def __repr__(self) -> str:
+        return f"<{len(self.centres)} clusters: {'; '.join(self.centres['description'])}>"
+
 
 def fit(habits: Table, count: int = 0) -> Clusters:
     """Return the clusters into which customers fall by silence, number of purchases and amount of a purchase.

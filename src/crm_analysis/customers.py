@@ -10,6 +10,7 @@ import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
+from crm_analysis import numerals
 from crm_analysis.errors import Unanswerable
 from crm_analysis.intake import MONEY_TYPE
 
@@ -181,7 +182,8 @@ def total_value(total: float) -> float:
         raise Unanswerable("There are no customers, so there are no shares of their value.")
     if total <= 0:
         raise Unanswerable(
-            f"The customers' values sum to {total:,.2f}; there are no shares of a total that is not above 0."
+            f"The customers' values sum to {numerals.number(total, 2)}; there are no shares of a total that is not "
+            "above 0."
         )
     return float(total)
 

@@ -6,11 +6,13 @@ import contextlib
 import datetime as dt
 import glob
 import hashlib
+import html
 import inspect
 import json
 import os
 import sys
 import tempfile
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,12 +24,13 @@ import ibis.expr.types as ir
 import pandas as pd
 from ibis.backends.duckdb import Backend
 
-from crm_analysis import customers, intake, periods, sources
+from crm_analysis import customers, intake, numerals, periods, sources
 from crm_analysis.errors import InputError, NotDescribed, about
 from crm_analysis.intake import KNOWN_FROM, OPEN_TABLES, ORIGIN, SCHEMAS, TIME_COLUMNS
 from crm_analysis.settings import Settings, located, read_settings
 
 LONG_SILENCE = 92  # days without any transaction that make the dates around them doubtful
+SHOWN = 300  # characters of a table's column names that a notebook shows
 MANY_DUPLICATES = 0.01  # the share of exactly repeated rows from which a reader is told of them
 
 
@@ -51,6 +54,7 @@ def open_dataset(path: str | Path, as_of: str | dt.date | None = None) -> Datase
     """
     path = Path(path).resolve()
     settings = read_settings(path)
+    numerals.use(settings.locale)
     try:
         fingerprint = _fingerprint(settings, path.parent)
         connection = _connect(path, settings, fingerprint)
@@ -96,6 +100,24 @@ class Dataset:
             f"<Dataset {self.title}: {rows} rows; transactions from {first} to {last}, as of {self.as_of};"
             f" value is {self.value_name}{' in ' if self.currency else ''}{self.currency}>"
         )
+
+    def _repr_html_(self) -> str:
+        """Show in a notebook what is there: the tables with their columns, and what a reader should know of them."""
+        first, last = self.period
+        told = [
+            f"Transactions from {first} to {last}, read up to {self.as_of}; "
+            f"the value of a customer is {self.value_name}, in {self.currency or 'the currency of the data'}.",
+            *self.warnings(),
+        ]
+        columns = [", ".join(self.connection.table(name).columns) for name in self.quality["table"]]
+        tables = self.quality[["table", "read", "clean", "quarantined"]].assign(
+            columns=[textwrap.shorten(names, SHOWN, placeholder=" …") for names in columns]
+        )
+        with pd.option_context("display.max_colwidth", None):
+            shown = tables.to_html(
+                index=False, border=0, justify="left", formatters=dict.fromkeys(tables.columns[1:4], numerals.count)
+            )
+        return f"<b>{html.escape(self.title)}</b><br>{'<br>'.join(map(html.escape, told))}{shown}"
 
     def has(self, table: str, *columns: str) -> bool:
         """Whether a table, and these columns of it, are there."""
@@ -188,13 +210,15 @@ class Dataset:
     def warnings(self) -> list[str]:
         """Return what a reader of any number should know of the data, one sentence each."""
         found = [
-            f"{row.quarantined:,} of {row.read:,} rows of {row.table} could not be used and are in no figure"
+            f"{numerals.count(row.quarantined)} of {numerals.count(row.read)} rows of {row.table} could not be used "
+            "and are in no figure"
             f" ({self._reasons(row.table)})."
             for row in self.quality.itertuples()
             if row.quarantined
         ]
         found += [
-            f"{row.duplicates:,} of {row.clean:,} rows of {row.table} repeat another row exactly and are counted;"
+            f"{numerals.count(row.duplicates)} of {numerals.count(row.clean)} rows of {row.table} repeat another row "
+            "exactly and are counted;"
             " is something in there twice?"
             for row in self.quality.itertuples()
             if row.duplicates > MANY_DUPLICATES * row.clean
@@ -209,11 +233,11 @@ class Dataset:
         if self.value_name == "profit":
             unknown = customers.lines_without_cost(*self._value_tables()[:2])
             if unknown:
-                found.append(f"{unknown:,} transaction rows have no cost; profit counts their cost as 0.")
+                found.append(f"{numerals.count(unknown)} transaction rows have no cost; profit counts their cost as 0.")
         if self.has("service_costs"):
             bought, _, served = self._value_tables()
             if unassigned := customers.unassigned_service_cost(bought, served, as_of=self.as_of):
-                amount = f"{unassigned:,.2f} {self.currency}".rstrip()
+                amount = f"{numerals.number(unassigned, 2)} {self.currency}".rstrip()
                 found.append(
                     f"Service costs of {amount} are for people without a transaction; they are in nobody's profit."
                 )
@@ -224,12 +248,12 @@ class Dataset:
                     continue
                 known = self.table(table).select("customer_id").distinct()
                 if strangers := known.anti_join(people, "customer_id").count().execute():
-                    found.append(f"{strangers:,} customers with {table} are not in the customers table.")
+                    found.append(f"{numerals.count(strangers)} customers with {table} are not in the customers table.")
             if self.has("customers", "status"):
                 bought = self.connection.table("transactions")  # after the as-of date, too: a status has no date
                 idle = people.filter(people["status"] == "customer").anti_join(bought, "customer_id").count().execute()
                 if idle:
-                    found.append(f"{idle:,} people have the status of a customer, but no transaction.")
+                    found.append(f"{numerals.count(idle)} people have the status of a customer, but no transaction.")
         return found
 
     def _reasons(self, table: str) -> str:
@@ -240,7 +264,7 @@ class Dataset:
         )
         counted = rejected.group_by(column=column).aggregate(rows=rejected.count())
         most = counted.order_by(ibis.desc("rows"), "column").limit(3).to_pandas()
-        return ", ".join(f"{row.column} {row.rows:,}" for row in most.itertuples())
+        return ", ".join(f"{row.column} {numerals.count(row.rows)}" for row in most.itertuples())
 
     def _longest_silence(self) -> str | None:
         """Say between which dates no transaction is, if that is so long that one of them may be mistyped."""
@@ -253,8 +277,9 @@ class Dataset:
         start, end = (f"{days['date'][i]:%Y-%m-%d}" for i in (after - 1, after))
         before, since = (int(part["rows"].sum()) for part in (days[:after], days[after:]))
         return (
-            f"There is no transaction for {int(gaps.max()):,} days between {start} ({before:,} rows up to then)"
-            f" and {end} ({since:,} rows from then on); are these dates right?"
+            f"There is no transaction for {numerals.count(int(gaps.max()))} days between {start} "
+            f"({numerals.count(before)} rows up to then)"
+            f" and {end} ({numerals.count(since)} rows from then on); are these dates right?"
         )
 
     def _by(self, as_of: dt.date | None) -> dt.date:

@@ -11,6 +11,8 @@ from typing import Any
 
 import xlsxwriter
 
+from crm_analysis.numerals import decimals, is_currency
+
 # What a spreadsheet would take for a formula at the beginning of a cell.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 Column = dict[str, str]  # `name` and `unit`
@@ -83,6 +85,6 @@ def _number_format(unit: str) -> str:
         return "yyyy-mm-dd"
     if unit == "share":
         return "0.0%"
-    if len(unit) == 3 and unit.isupper():
-        return "#,##0.00"
+    if is_currency(unit):
+        return "#,##0" + "." * bool(decimals(unit)) + "0" * decimals(unit)
     return "General"

@@ -10,6 +10,7 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
+from crm_analysis import numerals
 from crm_analysis.customers import Table, as_table, exact_sum
 from crm_analysis.errors import Unanswerable
 from crm_analysis.profit import contribution
@@ -29,7 +30,9 @@ def labels(margins: Sequence[float] = MARGINS) -> dict[str, str]:
         raise ValueError(f"the levels' lowest margins are shares below 1, not {bounds}")
     if sorted(set(bounds), reverse=True) != bounds:
         raise ValueError(f"the levels' lowest margins go down from level to level, not {bounds}")
-    ranges = [f"{100 * bound:.4g}% or more" for bound in bounds] + [f"below {100 * bounds[-1]:.4g}%"]
+    ranges = [f"{numerals.plain(100 * bound, 4)}% or more" for bound in bounds] + [
+        f"below {numerals.plain(100 * bounds[-1], 4)}%"
+    ]
     return {level: f"{level} ({margin})" for level, margin in zip(ascii_uppercase, ranges, strict=False)}
 
 

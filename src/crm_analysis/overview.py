@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from crm_analysis import archive
+from crm_analysis import history, numerals
 from crm_analysis.errors import Unanswerable
-from crm_analysis.page import changed, written
+from crm_analysis.numerals import changed, written
 
 Manifest = dict[str, Any]
 
@@ -42,7 +42,7 @@ def findings(manifest: Manifest, previous: Manifest | None = None, *, most: int 
     Unanswerable
         No page says what is at stake.
     """
-    before = archive.comparable(manifest, previous) if previous else {}
+    before = history.comparable(manifest) if previous else {}
     rows = []
     for page in manifest["pages"]:
         told = [finding for finding in page["findings"] if finding["stake"] is not None]
@@ -60,7 +60,7 @@ def findings(manifest: Manifest, previous: Manifest | None = None, *, most: int 
                 "change": changed(figure, before.get(best["figure"])) if figure else "",
                 "page": page["name"],
                 "question": page["title"],
-                "list": f"{listed['title']} ({listed['total']:,})" if listed else "",
+                "list": f"{listed['title']} ({numerals.count(listed['total'])})" if listed else "",
                 "action": listed["action"] if listed else "",
                 "file": listed["files"][0] if listed else "",
             }

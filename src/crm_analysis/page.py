@@ -13,7 +13,6 @@ import contextlib
 import datetime as dt
 import decimal
 import html
-import io
 import math
 import platform
 from collections.abc import Iterator, Sequence
@@ -28,6 +27,7 @@ from IPython.display import display
 
 from crm_analysis import lists
 from crm_analysis.errors import Unanswerable
+from crm_analysis.numerals import count, decimals, is_currency, number, percent, plain, written
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,9 +37,7 @@ if TYPE_CHECKING:
 MIME = "application/vnd.crm-analysis+json"
 SHOWN = 10  # rows of a list that stand on the page; all are in its files
 LISTED = 10_000  # rows of a list that leave the engine
-MINUS = "\N{MINUS SIGN}"
 NAMED = 60  # characters of a text that a page shows
-DOTS_PER_INCH = 150
 
 
 def finding(sentence: str, *, figure: str = "", stake: float | None = None) -> None:
@@ -98,7 +96,7 @@ def figure(
     value
         A number, an ISO date or None; not a number (NaN) becomes None.
     unit
-        `share`, a currency's code, or what is counted (`customers`, `weeks`); see `written`.
+        `share`, a currency's code, or what is counted (`customers`, `weeks`); see `numerals.written`.
     label
         What the figure means, in a few words; by default made from the key.
     headline
@@ -114,11 +112,14 @@ def chart(figure: Figure, alt: str) -> None:
     """Publish a chart with its alternative text: what it shows to those who do not see it."""
     if not alt.strip():
         raise ValueError("a chart needs an alternative text")
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=DOTS_PER_INCH, facecolor="white")
+    from crm_analysis.charts.theme import drawn
+
+    svg = base64.b64encode(drawn(figure).encode()).decode()
     width = round(figure.get_figwidth() * 96)
-    bundle = {"image/png": base64.b64encode(png.getvalue()).decode(), "text/plain": alt}
-    display(bundle, raw=True, metadata={"image/png": {"alt": alt, "width": width}})
+    _publish(
+        f'<figure><img src="data:image/svg+xml;base64,{svg}" alt="{html.escape(alt)}" width="{width}"></figure>',
+        {},
+    )
 
 
 def table(
@@ -131,7 +132,7 @@ def table(
     frame
         Its rows.
     units
-        How columns are written (see `written`).
+        How columns are written (see `numerals.written`).
     caption
         What it shows.
     few
@@ -168,7 +169,7 @@ def list(
     title
         Who they are, in a few words.
     units
-        How columns are written (see `written`).
+        How columns are written (see `numerals.written`).
     names
         The customers' `customer_id` and `name`, to put the name beside the id.
     of
@@ -188,15 +189,15 @@ def list(
         {"name": column, "unit": units.get(column, "date" if _is_date(frame[column]) else "")}
         for column in frame.columns
     ]
-    count = f"1 {of.replace('people', 'person').removesuffix('s')}" if total == 1 else f"{total:,} {of}"
+    how_many = f"1 {of.replace('people', 'person').removesuffix('s')}" if total == 1 else f"{count(total)} {of}"
     if total > SHOWN:
-        count += f"; the first {SHOWN} are shown"
+        how_many += f"; the first {SHOWN} are shown"
     if total > LISTED:
-        count += f", the first {LISTED:,} are in the files"
+        how_many += f", the first {count(LISTED)} are in the files"
     action_shown = f'<p class="action">{html.escape(action)}</p>' if total else ""
     shown = (
         f'<section class="list"><h3>{html.escape(title)}</h3>'
-        f'{action_shown}<p class="count">{count}.</p>'
+        f'{action_shown}<p class="count">{how_many}.</p>'
         f"{_html_table(frame.head(SHOWN), units, label=title) if len(frame) else ''}"
         f"<!-- files of {name} --></section>"
     )
@@ -265,50 +266,6 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 
-def written(value: Any, unit: str = "") -> str:
-    """Write a value for a reader: `share` as a percentage, a currency's code before the amount, counts with commas."""
-    if value is None or (isinstance(value, float) and math.isnan(value)) or value is pd.NaT:
-        return "–"
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, dt.date):
-        return value.isoformat()[:10]
-    if unit == "share":
-        return _minus(f"{value:z.1%}")
-    if _is_currency(unit):
-        amount = f"{abs(value):,.0f}" if abs(value) >= 1000 else f"{abs(value):,.2f}"
-        return f"{MINUS if value <= -0.005 else ''}{unit} {amount}"
-    number = f"{value:z,.0f}" if float(value).is_integer() and abs(value) < 2**53 else f"{value:,.3g}"
-    if abs(value) >= 100:
-        number = f"{value:,.0f}"
-    number = _minus(number)
-    return f"{number} {unit}".rstrip() if unit not in ("", "customers", "rows", "index") else number
-
-
-def _minus(number: str) -> str:
-    return number.replace("-", MINUS, 1) if number.startswith("-") else number
-
-
-def changed(now: dict[str, Any], before: dict[str, Any] | None) -> str:
-    """Write how a published figure has changed since an earlier report: shares in points, the rest in per cent."""
-    if before is None or before["unit"] != now["unit"]:
-        return ""
-    old, new = before["value"], now["value"]
-    if not all(isinstance(value, int | float) for value in (old, new)):
-        return ""
-    if old == new:
-        return "unchanged"
-    if now["unit"] == "share":
-        return _minus(f"{(new - old) * 100:+.1f} points")
-    return _minus(f"{new / old - 1:+.1%}") if old > 0 else f"from {written(old, now['unit'])}"
-
-
-def _is_currency(unit: str) -> bool:
-    return len(unit) == 3 and unit.isupper()
-
-
 def _plain(value: Any) -> Any:
     """Return a value as JSON knows it: a plain number, text, truth or None."""
     if value is None or value is pd.NaT or value is pd.NA:
@@ -369,10 +326,16 @@ def _cells(column: pd.Series, unit: str, numeric: bool) -> builtins.list[str]:
         kind = " class=d" if _is_date(column) else ""
         return [f"<td{kind}>{html.escape(_short(text))}</td>" for text in texts]
     known = column.dropna()
-    counted = not _is_currency(unit) and (known % 1 == 0).all()
-    whole = pd.api.types.is_integer_dtype(column) or counted or known.abs().max() >= 1000
-    form = "z.1%" if unit == "share" else "z,.0f" if whole else "z,.2f" if unit else "z,.4g"
-    return [f"<td class=n>{written(None) if pd.isna(value) else _minus(format(value, form))}</td>" for value in column]
+    whole = (known % 1 == 0).all() and not is_currency(unit)
+    if unit == "share":
+        texts = [percent(value, 1) for value in column]
+    elif whole or known.abs().max() >= 1000:
+        texts = [count(value) for value in column]
+    elif unit:
+        texts = [number(value, decimals(unit) if is_currency(unit) else 2) for value in column]
+    else:
+        texts = [plain(value, 4) for value in column]
+    return [f"<td class=n>{text}</td>" for text in texts]
 
 
 def _short(text: str) -> str:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 import nbformat
 
-from crm_analysis import archive, lists
+from crm_analysis import history, lists
 from crm_analysis.errors import NotDescribed, Unanswerable
-from crm_analysis.page import MIME, changed, written
+from crm_analysis.numerals import changed, written
+from crm_analysis.page import MIME
 
 if TYPE_CHECKING:
     from nbconvert import HTMLExporter
@@ -183,10 +184,10 @@ def _exporter() -> HTMLExporter:
     )
 
 
-def index(manifest: dict[str, Any], previous: dict[str, Any] | None, earlier: list[str]) -> str:
+def index(manifest: dict[str, Any], earlier: list[str]) -> str:
     """Return a report's first page: key figures and their changes, findings, warnings and links."""
     page_of = {key: page["name"] for page in manifest["pages"] for key in page["figures"]}
-    before = archive.comparable(manifest, previous) if previous else {}
+    before = history.comparable(manifest)
     figures = [
         figure | {"page": page_of.get(key, ""), "change": changed(figure, before.get(key))}
         for key, figure in manifest["figures"].items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import datetime as dt
 import difflib
 import json
@@ -15,11 +16,11 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from crm_analysis import archive, lists, render
+from crm_analysis import archive, history, lists, render
 from crm_analysis.dataset import Dataset, open_dataset
 from crm_analysis.errors import InputError
 from crm_analysis.page import LISTED, versions
@@ -48,6 +49,8 @@ class Job:
     fingerprint: str
     cell_timeout: int
     heading: dict[str, str]
+    definition: str = ""
+    restates: bool = False  # an earlier report's figures, and nothing else of its page
 
 
 @dataclass
@@ -64,6 +67,7 @@ class Page:
     lists: list[dict[str, Any]] = field(default_factory=list)
     unanswered: list[str] = field(default_factory=list)
     parameters: dict[str, Any] = field(default_factory=dict)
+    definition: str = ""
     seconds: float = 0.0
 
 
@@ -89,7 +93,8 @@ def publish(
     """Run the notebooks on a dataset and publish what they say as `<out>/<dataset's name>/<as-of date>/`.
 
     A notebook with the parameter `previous` is given the folder of the previous report; one with the parameter
-    `report` runs after the others and is given the folder of what they have published.
+    `report` runs after the others and is given the folder of what they have published. One whose definition has changed
+    since the previous report also runs as of its date, so that like is compared with like (see `history`).
 
     Parameters
     ----------
@@ -131,8 +136,7 @@ def publish(
         folder.mkdir(parents=True, exist_ok=True)
         with archive.alone(folder):
             archive.recover(folder)
-        last = archive.previous(folder, str(data.as_of))
-        previous = archive.told(last) if last else None
+        past = history.read(folder, str(data.as_of))
         stage = Path(tempfile.mkdtemp(prefix=f".{data.as_of}-", dir=folder))
         stage.chmod(0o755)
         (stage / "notebooks").mkdir()
@@ -142,18 +146,25 @@ def publish(
     target = _target(folder, str(data.as_of), chosen)
     try:
         heading = {"title": data.title, "as_of": str(data.as_of), "note": data.settings.note}
-        given = {"previous": str(last or ""), "report": str(stage)}
+        own = {name: _own(parameters[name]) for name in chosen}
+        definitions = history.definitions(chosen, own, [name for name in chosen if "report" in parameters[name]])
+        past.changes = history.changes(past, own, definitions, data.value_name, data.currency)
+        given = {"previous": str(folder / past.dates[-1]) if past.dates else "", "report": str(stage)}
         for values in parameters.values():
             values |= {name: value for name, value in given.items() if name in values}
         jobs = [
-            Job(name, path, parameters[name], stage, data.fingerprint, data.settings.cell_timeout, heading)
-            for name, path in chosen.items()
+            Job(name, path, parameters[name], stage, data.fingerprint, data.settings.cell_timeout, heading, found)
+            for (name, path), found in zip(chosen.items(), definitions.values(), strict=True)
         ]
         quarantine = _write_quarantine(data, stage / "lists")
-        pages = _run([job for job in jobs if "report" not in job.parameters], progress)
+        once = [job for job in jobs if "report" not in job.parameters]
+        again = _restating(once, past, folder, stage)
+        pages = _run(once + again, progress)
+        pages, restated = pages[: len(once)], pages[len(once) :]
+        _restate(past, restated, dataset)
         closing = [job for job in jobs if "report" in job.parameters]
         if closing and not any(page.failure for page in pages):
-            _tell(stage, _manifest(data, pages, quarantine, started, previous))
+            _tell(stage, _manifest(data, pages, quarantine, started, past))
             pages += _run(closing, progress)
             for job in closing:
                 _point_to(target, stage, job.name)
@@ -166,10 +177,10 @@ def publish(
             shutil.rmtree(kept, ignore_errors=True)
             stage.rename(kept)
             raise ReportFailed("\n".join([*reasons, f"Nothing was published; the failed run is {kept}"]))
-        manifest = _manifest(data, pages, quarantine, started, previous)
+        manifest = _manifest(data, pages, quarantine, started, past)
         _tell(stage, manifest)
         others = [date for date in archive.published(folder) if date != target.name]
-        (stage / "index.html").write_text(render.index(manifest, previous, others), encoding="utf-8")
+        (stage / "index.html").write_text(render.index(manifest, others), encoding="utf-8")
         with archive.alone(folder):
             archive.swap(stage, target)
             if chosen.keys() == notebooks().keys() or not (folder / "latest").exists():
@@ -265,22 +276,54 @@ def _run(jobs: list[Job], progress: Progress) -> list[Page]:
     if not jobs:
         return []
     context = multiprocessing.get_context("spawn")
-    pages = {}
+    pages: list[Page] = [Page(job.name) for job in jobs]
     with ProcessPoolExecutor(min(cores(), len(jobs)), mp_context=context) as pool:
-        running = {pool.submit(run_notebook, job): job for job in jobs}
+        running = {pool.submit(run_notebook, job): place for place, job in enumerate(jobs)}
         try:
             for done in as_completed(running):
-                job = running[done]
+                job = jobs[running[done]]
                 try:
                     page = done.result()
                 except Exception as error:  # the worker process itself died
                     page = Page(job.name, failure=f"{type(error).__name__}: {error}")
-                pages[job.name] = page
-                progress(job.name, "failed" if page.failure else "done", page.seconds)
+                pages[running[done]] = page
+                if not job.restates:
+                    progress(job.name, "failed" if page.failure else "done", page.seconds)
         except BaseException:  # interrupted: neither wait for what runs nor begin what waits
             stop(pool)
             raise
-    return [pages[job.name] for job in jobs]
+    return pages
+
+
+def _restating(jobs: list[Job], past: history.History, folder: Path, stage: Path) -> list[Job]:
+    """Return the jobs that compute the previous report's figures as they are defined today."""
+    if not past.changes:
+        return []
+    (stage / "restated" / "notebooks").mkdir(parents=True)
+    before_it, date = ["", *past.dates][-2:]
+    given = {"as_of": date, "previous": str(folder / before_it) if before_it else ""}
+    return [
+        replace(
+            job,
+            parameters=job.parameters | {name: value for name, value in given.items() if name in job.parameters},
+            folder=stage / "restated",
+            restates=True,
+        )
+        for job in jobs
+        if job.name in past.changes
+    ]
+
+
+def _restate(past: history.History, pages: list[Page], dataset: Path) -> None:
+    """Take over what the previous report's figures are today, and what is counted up to its date."""
+    for page in pages:
+        if reason := page.failure or page.unanswerable:
+            past.refused[page.name] = reason
+        else:
+            past.restated |= {key: figure["value"] for key, figure in page.figures.items()}
+    with contextlib.suppress(InputError):  # the data no longer reach back to that date
+        if past.dates:
+            past.counted = {key: value for key, (value, *_) in _counted(open_dataset(dataset, past.dates[-1])).items()}
 
 
 def cores() -> int:
@@ -298,7 +341,7 @@ def stop(pool: ProcessPoolExecutor) -> None:
 def run_notebook(job: Job) -> Page:
     """Execute one notebook and write its page and its lists; whatever goes wrong is told in the page's `failure`."""
     started = time.monotonic()
-    page = Page(job.name, parameters={name: value for name, value in job.parameters.items() if name not in GIVEN})
+    page = Page(job.name, parameters=_own(job.parameters), definition=job.definition)
     executed = job.folder / "notebooks" / f"{job.name}.ipynb"
     page.failure = render.execute(job.notebook, executed, job.parameters, job.cell_timeout)
     if executed.exists():
@@ -307,12 +350,16 @@ def run_notebook(job: Job) -> Page:
         page.unanswerable, page.unanswered = found.unanswerable, found.unanswered
         page.not_described = found.not_described
         page.failure = page.failure or found.failure(job.fingerprint)
-        if not page.failure:
+        if not page.failure and not job.restates:
             page.lists = render.write_lists(found.lists, job.folder / "lists", job.name)
             html = render.html(found.notebook, page.lists, job.heading | {"page": page.title})
             (job.folder / f"{job.name}.html").write_text(html, encoding="utf-8")
     page.seconds = round(time.monotonic() - started, 2)
     return page
+
+
+def _own(parameters: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in parameters.items() if name not in GIVEN}
 
 
 def _write_quarantine(data: Dataset, folder: Path) -> list[str]:
@@ -328,17 +375,12 @@ def _write_quarantine(data: Dataset, folder: Path) -> list[str]:
 
 
 def _manifest(
-    data: Dataset, pages: list[Page], quarantine: list[str], started: float, previous: dict[str, Any] | None
+    data: Dataset, pages: list[Page], quarantine: list[str], started: float, past: history.History
 ) -> dict[str, Any]:
     """Return all that a machine needs to know of the report."""
-    transactions = data.table("transactions")
-    amount = float(transactions["amount"].sum().execute())
     quality = data.quality.set_index("table")
     no_answer = [page for page in pages if page.unanswerable and not page.not_described]
-    figures = {
-        "customers.count": (int(transactions["customer_id"].nunique().execute()), "customers", "customers"),
-        "transactions.amount": (round(amount, 6), data.currency, "amount of all transactions"),
-        "transactions.rows": (int(transactions.count().execute()), "rows", "transaction rows"),
+    figures = _counted(data) | {
         "transactions.quarantined": (
             int(quality["quarantined"]["transactions"]),
             "rows",
@@ -355,7 +397,7 @@ def _manifest(
         if twice := named.keys() & page.figures.keys():
             raise ReportFailed(f"notebook {page.name}: another one publishes the figure {twice.pop()}, too")
         named |= page.figures
-    return {
+    manifest = {
         "title": data.title,
         "note": data.settings.note,
         "dataset": data.name,
@@ -364,7 +406,7 @@ def _manifest(
         "currency": data.currency,
         "value": data.value_name,
         "fingerprint": data.fingerprint,
-        "previous": previous["as_of"] if previous else None,
+        "previous": past.dates[-1] if past.dates else None,
         "warnings": data.warnings() + [f"{page.title.rstrip('?')}? {page.unanswerable}" for page in no_answer],
         "figures": named,
         "pages": [
@@ -380,6 +422,18 @@ def _manifest(
         "commit": _commit(),
         "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - started, 2),
+    }
+    return history.compared(manifest, past)
+
+
+def _counted(data: Dataset) -> dict[str, tuple[int | float, str, str]]:
+    """Return the figures of the transactions up to the as-of date: values, units and labels."""
+    transactions = data.table("transactions")
+    amount = float(transactions["amount"].sum().execute())
+    return {
+        "customers.count": (int(transactions["customer_id"].nunique().execute()), "customers", "customers"),
+        "transactions.amount": (round(amount, 6), data.currency, "amount of all transactions"),
+        "transactions.rows": (int(transactions.count().execute()), "rows", "transaction rows"),
     }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import duckdb
+from babel import Locale, UnknownLocaleError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
@@ -127,6 +128,8 @@ class Settings(_Strict):
         Printed on every page; the note says what a reader must know of the data.
     currency
         The ISO 4217 code of all amounts; without it they are shown without a currency.
+    locale
+        How numbers are written on the pages: `en` (1,234.5), `de` (1.234,5), `de_CH`, `en_IN`, …
     as_of
         The date of the analysis; by default the last date in the transactions.
     engine
@@ -142,11 +145,21 @@ class Settings(_Strict):
     title: str = Field(min_length=1)
     note: str = ""
     currency: str = Field("", pattern="^([A-Z]{3})?$", examples=["EUR"])
+    locale: str = "en"
     as_of: dt.date | None = None
     engine: str | None = Field(None, pattern="^(duckdb|sqlite):///.", examples=["duckdb:///shop.duckdb"])
     cell_timeout: int = Field(600, gt=0)
     tables: dict[str, TableSettings]
     parameters: dict[str, dict[str, Any]] = {}
+
+    @field_validator("locale")
+    @classmethod
+    def _is_a_locale(cls, locale: str) -> str:
+        try:
+            Locale.parse(locale)
+        except (ValueError, UnknownLocaleError):
+            raise ValueError(f"'{locale}' is no locale that is known, such as en, de or fr_CA") from None
+        return locale
 
     @field_validator("as_of", mode="before")
     @classmethod

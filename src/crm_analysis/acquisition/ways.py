@@ -9,7 +9,7 @@ import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
-from crm_analysis import calls
+from crm_analysis import calls, numerals
 from crm_analysis.customers import Table, as_table, exact_sum
 from crm_analysis.errors import Unanswerable
 from crm_analysis.rates import FEW, with_rates
@@ -116,7 +116,8 @@ def approached(people: Table, *, as_of: dt.date, within_days: int) -> pd.DataFra
     frame = cells.order_by("way", "kind", "year").to_pandas()
     if not frame["people"].sum():
         raise Unanswerable(
-            f"Nobody is known to have been approached {within_days:,} days or more before {as_of}, so nothing tells how"
+            f"Nobody is known to have been approached {numerals.count(within_days)} days or more before {as_of}, so "
+            "nothing tells how"
             " many of those approached became customers; with fewer within_days, they can be judged sooner."
         )
     return frame

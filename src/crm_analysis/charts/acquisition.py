@@ -4,8 +4,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from crm_analysis.charts.drawing import percent, side_labels
+from crm_analysis.charts.drawing import side_labels
 from crm_analysis.charts.theme import ACCENT, GREY, INK, WARNING, new_figure
+from crm_analysis.numerals import percent
 
 COLORS = [ACCENT, WARNING, "#5b9bd5", INK, "#e3a57f", GREY]
 

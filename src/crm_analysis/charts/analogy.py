@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from crm_analysis.charts.drawing import count, number_axis
+from crm_analysis.charts.drawing import number_axis
 from crm_analysis.charts.theme import ACCENT, new_figure
+from crm_analysis.numerals import count
 
 
 def judged_fifths(fifths: pd.DataFrame, value_name: str) -> Figure:

@@ -3,10 +3,12 @@
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from crm_analysis.charts.drawing import count, date_axis, number_axis
-from crm_analysis.charts.theme import ACCENT, GREY, HEAT, INK, PALE, WARNING, new_figure
+from crm_analysis import numerals
+from crm_analysis.charts.drawing import date_axis, number_axis
+from crm_analysis.charts.theme import ACCENT, GREY, HEAT, INK, PALE, PAPER, WARNING, new_figure
+from crm_analysis.numerals import count
 
 BACK = "#9cc3e4"
 
@@ -60,7 +62,7 @@ def change_tenths(tenths: pd.DataFrame, value_name: str) -> Figure:
         ax.barh(rows, change, height=0.8, color=np.where(change < 0, WARNING, ACCENT))
         for row, amount in enumerate(change):
             side = -1 if amount < 0 else 1
-            text = f"{amount:+,.0f}".replace("-", "−") if amount else "0"
+            text = numerals.number(amount, sign=True) if amount else "0"
             align = "right" if side < 0 else "left"
             ax.annotate(
                 text, (amount, row), (5 * side, 0), textcoords="offset points", va="center", ha=align, fontsize=11
@@ -109,7 +111,7 @@ def value_by_age(cohorts: pd.DataFrame, value_name: str) -> Figure:
         ax.set(xlabel="Months since the first purchase", ylabel=f"{value_name.capitalize()} per customer")
         ax.grid(axis="y")
         ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-        ax.yaxis.set_major_formatter(StrMethodFormatter("{x:,.10g}"))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda x, _: numerals.plain(x)))
         handles, labels = ax.get_legend_handles_labels()
         if labels:
             figure.legend(handles[::-1], labels[::-1], loc="outside right upper", frameon=False, fontsize=11)
@@ -134,10 +136,8 @@ def refunds_both_ways(refunds: pd.DataFrame, currency: str) -> Figure:
         ax.plot(months, orders, color=ACCENT, linewidth=2.4, marker=mark, label="by month of the order")
         if (expected > 0).any():
             ax.vlines(months, orders, orders + expected, color=ACCENT, linewidth=2, linestyle=":")
-            ax.scatter(
-                months[expected > 0], (orders + expected)[expected > 0], color="white", edgecolor=ACCENT, zorder=3
-            )
-            ax.plot([], [], "o:", color=ACCENT, markerfacecolor="white", label="still to come")
+            ax.scatter(months[expected > 0], (orders + expected)[expected > 0], color=PAPER, edgecolor=ACCENT, zorder=3)
+            ax.plot([], [], "o:", color=ACCENT, markerfacecolor=PAPER, label="still to come")
         ax.set_ylabel(f"Refunds, {currency}" if currency else "Refunds")
         number_axis(ax)
         date_axis(ax, months)

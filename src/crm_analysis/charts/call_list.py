@@ -3,8 +3,9 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from crm_analysis.charts.drawing import bars, count, headings
+from crm_analysis.charts.drawing import bars, headings
 from crm_analysis.charts.theme import ACCENT, new_figure
+from crm_analysis.numerals import count
 
 
 def calls_by_reason(kinds: pd.DataFrame, worth_name: str) -> Figure:

@@ -5,8 +5,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from crm_analysis.charts.drawing import count, date_axis, number_axis, percent, side_labels
+from crm_analysis.charts.drawing import date_axis, number_axis, side_labels
 from crm_analysis.charts.theme import ACCENT, GREY, INK, PALE, WARNING, new_figure
+from crm_analysis.numerals import count, percent
 
 COLORS = [ACCENT, WARNING, GREY, "#5b9bd5"]
 

@@ -10,22 +10,12 @@ from matplotlib.container import BarContainer
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
-from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from scipy.optimize import isotonic_regression
 from seaborn import heatmap
 
-from crm_analysis.charts.theme import GREY, HEAT, WARNING, new_figure
-
-
-def count(number: float) -> str:
-    """Write a whole number: 23570 → "23,570", NaN → "unknown"."""
-    return "unknown" if np.isnan(float(number)) else f"{number:,.0f}".replace("-", "−")
-
-
-def percent(share: float) -> str:
-    """Write a share: 0.683 → "68%", 0.004 → "0.4%", NaN → "unknown"."""
-    digits = int(0 < abs(share) < 0.0095)
-    return "unknown" if np.isnan(share) else f"{share:,.{digits}%}".replace("-", "−")
+from crm_analysis import numerals
+from crm_analysis.charts.theme import GREY, HEAT, PAPER, WARNING, new_figure
 
 
 def matrix(frame: pd.DataFrame, rows: str, columns: str, values: str, order: Iterable[str]) -> pd.DataFrame:
@@ -73,7 +63,7 @@ def hatch_losses(drawn: BarContainer) -> None:
     """Draw bars of less than nothing hatched in the warning colour."""
     for bar in drawn:
         if bar.get_width() < 0:
-            bar.set(facecolor="white", edgecolor=WARNING, hatch="///")
+            bar.set(facecolor=PAPER, edgecolor=WARNING, hatch="///")
 
 
 def headings(ax: Axes, places: list[float], names: list[str]) -> None:
@@ -88,7 +78,7 @@ def number_axis(ax: Axes) -> None:
     ax.set_ylim(bottom=0)
     ax.grid(axis="y")
     ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    ax.yaxis.set_major_formatter(StrMethodFormatter("{x:,.10g}"))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda x, _: numerals.plain(x)))
 
 
 def date_axis(ax: Axes, dates: pd.DatetimeIndex) -> None:

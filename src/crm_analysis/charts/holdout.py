@@ -8,8 +8,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from crm_analysis import numerals
 from crm_analysis.charts.drawing import bars, date_axis, number_axis, side_labels
-from crm_analysis.charts.theme import ACCENT, INK, PALE, new_figure
+from crm_analysis.charts.theme import ACCENT, GREY, INK, PALE, new_figure
 
 # What may foretell: a model, several together, or a guess that needs no model.
 KIND_COLORS = {"model": ACCENT, "average": "#4a8ac4", "reference": "#c4c9ce"}
@@ -72,7 +73,7 @@ def model_errors(scores: pd.DataFrame) -> Figure:
     colors, texts = [KIND_COLORS.get(kind, PALE) for kind in known["kind"]], []
     for name, mae, kind, picked in known[["model", "mae", "kind", "picked"]].itertuples(index=False):
         told = kind == "model" or kind in str(name).casefold()
-        texts.append(f"{mae:,.3f}" + f", {kind}" * (not told) + ", picked" * picked)
+        texts.append(numerals.number(mae, 3) + f", {kind}" * (not told) + ", picked" * picked)
     with new_figure(0.9 + 0.4 * max(len(known), 1)) as (figure, ax):
         labels = bars(ax, known["model"].astype(str), known["mae"], texts, colors)
         for label, picked in zip(labels, known["picked"], strict=True):
@@ -86,7 +87,7 @@ def model_errors(scores: pd.DataFrame) -> Figure:
 def _two_lines(ax: Axes, places: Any, actual: pd.Series, expected: pd.Series, marker: str) -> None:
     """Draw actual numbers broad and grey, expected ones thin over them, and name both at the right."""
     style: dict[str, Any] = {"marker": marker, "clip_on": False}
-    ax.plot(places, actual.to_numpy(float), color="#767676", linewidth=3, markersize=9, **style)
+    ax.plot(places, actual.to_numpy(float), color=GREY, linewidth=3, markersize=9, **style)
     ax.plot(places, expected.to_numpy(float), color=ACCENT, linewidth=1.8, markersize=5, **style)
     number_axis(ax)
-    side_labels(ax, ["actual", "expected"], [actual.iloc[-1], expected.iloc[-1]], ["#767676", ACCENT])
+    side_labels(ax, ["actual", "expected"], [actual.iloc[-1], expected.iloc[-1]], [GREY, ACCENT])

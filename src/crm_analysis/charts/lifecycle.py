@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from crm_analysis.charts.drawing import count, date_axis, headings, heat_map, matrix, number_axis, percent, side_labels
-from crm_analysis.charts.theme import ACCENT, INK, PALE, new_figure
+from crm_analysis.charts.drawing import date_axis, headings, heat_map, matrix, number_axis, side_labels
+from crm_analysis.charts.theme import ACCENT, INK, PALE, PAPER, new_figure
+from crm_analysis.numerals import count, percent
 
 # Stages in the order of a customer's life: blue while customers buy, amber when they pause, grey outside.
 STAGE_COLORS = {
@@ -35,7 +36,7 @@ def stage_areas(stages: pd.DataFrame) -> Figure:
         table = pd.concat([table, table.shift(freq="D")])
     colors, last = [STAGE_COLORS.get(stage, PALE) for stage in table], table.iloc[-1]
     with new_figure() as (figure, ax):
-        ax.stackplot(table.index, table.to_numpy().T, colors=colors, edgecolor="white", linewidth=0.6)
+        ax.stackplot(table.index, table.to_numpy().T, colors=colors, edgecolor=PAPER, linewidth=0.6)
         ax.set(xlim=table.index[[0, -1]], ylim=(0, table.sum(axis=1).max() or 1), ylabel="Customers")
         date_axis(ax, dates)
         number_axis(ax)

@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from crm_analysis.charts.drawing import bars, count, headings, heat_map, matrix, percent
+from crm_analysis import numerals
+from crm_analysis.charts.drawing import bars, headings, heat_map, matrix
 from crm_analysis.charts.theme import ACCENT, new_figure
+from crm_analysis.numerals import count, percent
 
 
 def alive_bands(bands: pd.DataFrame) -> Figure:
@@ -92,9 +94,9 @@ def _surface(surface: pd.DataFrame, values: str, top: float, write: Callable[[fl
 
 def _name(place: object) -> str:
     """Write a number as short as can be, a label as it is."""
-    return f"{place:,.10g}" if isinstance(place, Real) else str(place)
+    return numerals.plain(float(place)) if isinstance(place, Real) else str(place)
 
 
 def _decimal(number: float) -> str:
     """Write a number with one decimal: 1.27 → "1.3", 0.04 → "<0.1", 0 → "0.0"."""
-    return "<0.1" if 0 < number < 0.05 else f"{number:,.1f}"
+    return "<0.1" if 0 < number < 0.05 else numerals.number(number, 1)

@@ -3,10 +3,12 @@
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from crm_analysis.charts.drawing import count, hatch_losses
+from crm_analysis import numerals
+from crm_analysis.charts.drawing import hatch_losses
 from crm_analysis.charts.theme import ACCENT, GREY, new_figure
+from crm_analysis.numerals import count
 
 PAST = "#c4c9ce"
 
@@ -72,7 +74,7 @@ def months_compared(
         ax.tick_params(axis="x", length=0)
         ax.grid(axis="y")
         ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-        ax.yaxis.set_major_formatter(StrMethodFormatter("{x:,.10g}"))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda x, _: numerals.plain(x)))
         ax.set_ylabel(amount_name)
         figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=11)
     return figure

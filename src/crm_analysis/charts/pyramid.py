@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from crm_analysis.charts.customers import TIER_COLORS
-from crm_analysis.charts.drawing import count, percent
-from crm_analysis.charts.theme import ACCENT, GREY, new_figure
+from crm_analysis.charts.theme import ACCENT, GREY, PAPER, new_figure
+from crm_analysis.numerals import count, percent
 
-NOWHERE = "white"  # where those are who are in no tier
+NOWHERE = PAPER  # where those are who are in no tier
 PART_COLORS = (ACCENT, "#9cc3e4", "#eda63a")
 WRITTEN = 0.065  # the share of a bar from which it has room for its number
 

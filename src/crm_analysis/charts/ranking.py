@@ -5,8 +5,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from crm_analysis.charts.drawing import bars, count, headings, side_labels
+from crm_analysis.charts.drawing import bars, headings, side_labels
 from crm_analysis.charts.theme import ACCENT, GREY, WARNING, WASH, new_figure
+from crm_analysis.numerals import count
 
 PART = "#eda63a"
 

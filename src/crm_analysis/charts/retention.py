@@ -9,8 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from crm_analysis.charts.drawing import count, heat_map, matrix, percent
+from crm_analysis import numerals
+from crm_analysis.charts.drawing import heat_map, matrix
 from crm_analysis.charts.theme import ACCENT, GREY, INK, WARNING, new_figure
+from crm_analysis.numerals import count, percent
 
 
 def rate_intervals(rates: pd.DataFrame, names: str, of: str = "customers") -> Figure:
@@ -79,7 +81,7 @@ def rate_differences(differences: pd.DataFrame, names: str) -> Figure:
 def points(share: float) -> str:
     """Write a difference of shares: 0.123 → "+12", -0.04 → "−4.0" points."""
     digits = int(abs(share) < 0.095)
-    return "unknown" if np.isnan(share) else f"{100 * share:+.{digits}f}".replace("-", "−")
+    return numerals.number(100 * share, digits, sign=True)
 
 
 def _intervals(ax: Axes, names: pd.Series, values: pd.DataFrame, write: Callable[[float], str], colors: Any) -> None:

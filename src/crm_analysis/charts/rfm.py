@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from crm_analysis.charts.drawing import heat_map, percent
+from crm_analysis.charts.drawing import heat_map
+from crm_analysis.numerals import percent
 
 
 def recency_frequency(grid: pd.DataFrame) -> Figure:

@@ -10,11 +10,12 @@ from matplotlib.ticker import (
     MaxNLocator,
     NullFormatter,
     PercentFormatter,
-    StrMethodFormatter,
 )
 
-from crm_analysis.charts.drawing import bars, count, headings, percent, side_labels
-from crm_analysis.charts.theme import ACCENT, GREY, HEAT, INK, WARNING, new_figure
+from crm_analysis import numerals
+from crm_analysis.charts.drawing import bars, headings, side_labels
+from crm_analysis.charts.theme import ACCENT, GREY, HEAT, INK, PAPER, WARNING, new_figure
+from crm_analysis.numerals import count, percent
 
 TAKEN = "#9cc3e4"
 
@@ -88,7 +89,7 @@ def customer_map(cells: pd.DataFrame, named: pd.DataFrame, big_from: float, good
         ax.axhline(good_from, color=INK, linewidth=1, linestyle=":")
         ax.axvline(big_from, color=INK, linewidth=1, linestyle=":")
         margins = np.clip(named["margin"].to_numpy(float), low + 0.02, None)
-        ax.scatter(named["revenue"], margins, s=26, color=WARNING, edgecolor="white", linewidth=0.6, zorder=3)
+        ax.scatter(named["revenue"], margins, s=26, color=WARNING, edgecolor=PAPER, linewidth=0.6, zorder=3)
         told = (named["name"].astype(str) != "").to_numpy()
         if told.any():
             right = ax.get_xlim()[1]
@@ -109,7 +110,7 @@ def customer_map(cells: pd.DataFrame, named: pd.DataFrame, big_from: float, good
                 color=GREY,
                 fontsize=12,
                 zorder=4,
-                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 2},
+                bbox={"facecolor": PAPER, "edgecolor": "none", "alpha": 0.85, "pad": 2},
             )
         left, right = ax.get_xlim()
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if right < 50 * left else (1,), numticks=7))
@@ -123,7 +124,7 @@ def customer_map(cells: pd.DataFrame, named: pd.DataFrame, big_from: float, good
 def _rounded(number: float, _: int | None = None) -> str:
     """Write a number of an axis whose steps are powers of ten: 10000 → "10k", 1000000 → "1m"."""
     size, unit = next(((size, unit) for size, unit in ((1e9, "bn"), (1e6, "m"), (1e3, "k")) if number >= size), (1, ""))
-    return f"{number / size:,.10g}{unit}"
+    return f"{numerals.plain(number / size)}{unit}"
 
 
 def overdue_ages(aged: pd.DataFrame) -> Figure:
@@ -170,6 +171,6 @@ def projected_changes(changes: pd.DataFrame, label: str) -> Figure:
         ax.spines["left"].set_visible(False)
         ax.grid(axis="x")
         ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.10g}"))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: numerals.plain(x)))
         ax.set_xlabel(label)
     return figure

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from crm_analysis import numerals
 from crm_analysis.charts.drawing import date_axis, number_axis
 from crm_analysis.charts.theme import ACCENT, GREY, WASH, new_figure
 
@@ -26,13 +27,18 @@ def case_times(times: pd.DataFrame, names: str) -> Figure:
         ax.scatter(median, rows, color=ACCENT, s=55, zorder=3, label="half of the cases")
         ax.scatter(most, rows, color=GREY, s=45, marker="D", zorder=3, label="nine in ten")
         for row, number in enumerate(median):
-            place, text = (0, "not known yet") if np.isnan(number) else (number, f"{number:,.1f}")
+            place, text = (0, "not known yet") if np.isnan(number) else (number, numerals.number(number, 1))
             align = "left" if np.isnan(number) else "center"
             ax.annotate(text, (place, row), (0, 8), textcoords="offset points", ha=align, fontsize=11)
         for row, number in enumerate(most):
             if not np.isnan(number):
                 ax.annotate(
-                    f"{number:,.1f}", (number, row), (9, 0), textcoords="offset points", va="center", fontsize=11
+                    numerals.number(number, 1),
+                    (number, row),
+                    (9, 0),
+                    textcoords="offset points",
+                    va="center",
+                    fontsize=11,
                 )
         ax.set_xlim(0, 1.12 * reach)
         ax.set_ylim(max(len(times), 1) - 0.5, -0.7)

@@ -5,8 +5,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from crm_analysis.charts.drawing import bars, count, headings
-from crm_analysis.charts.theme import ACCENT, GREY, INK, WARNING, new_figure
+from crm_analysis.charts.drawing import bars, headings
+from crm_analysis.charts.theme import ACCENT, GREY, INK, PAPER, WARNING, new_figure
+from crm_analysis.numerals import count
 
 
 def warning_signs(signs: pd.DataFrame, value_name: str) -> Figure:
@@ -48,7 +49,7 @@ def account_load(load: pd.DataFrame, most: int) -> Figure:
     ]
     with new_figure(1.3 + 0.34 * max(len(load), 1)) as (figure, ax):
         for text in bars(ax, names, total, texts, ACCENT):
-            text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})  # above the line
+            text.set_bbox({"facecolor": PAPER, "edgecolor": "none", "pad": 1})  # above the line
         ax.barh(range(len(load)), marked, height=0.8, color=WARNING)
         ax.axvline(most, color=INK, linestyle="--", linewidth=1.2)
         ax.set_xlim(0, max([most, *total]))

@@ -49,6 +49,9 @@ class Average(PurchaseProcess):
         self.params_ = self._joined("params_")
         self.names = tuple(self.params_.index)
 
+    def __repr__(self) -> str:
+        return f"<{self.label}: {', '.join(one.label for one in self.members)}>"
+
     def _joined(self, what: str) -> pd.Series:
         return pd.concat([getattr(one, what).add_prefix(f"{one.label}: ", axis=0) for one in self.members])
 

@@ -13,6 +13,7 @@ import pandas as pd
 from scipy.optimize import OptimizeResult, minimize
 from threadpoolctl import threadpool_limits
 
+from crm_analysis import numerals
 from crm_analysis.errors import Unanswerable
 
 with warnings.catch_warnings():  # importing lifetimes changes the global warning filters
@@ -55,6 +56,16 @@ class Estimates(lifetimes.BaseFitter):  # type: ignore[misc]
     names: tuple[str, ...]  # of its parameters
     powers: tuple[int, ...]  # of the unit of the data in each parameter
     penalizer_coef = 0.0
+
+    def __repr__(self) -> str:
+        name = f"{self.label}{' with season' if getattr(self, 'season', None) else ''} model"
+        if not hasattr(self, "params_"):
+            return f"<{name}, not fitted>"
+        estimates = ", ".join(f"{parameter} {value:.4g}" for parameter, value in self.params_.items())
+        return (
+            f"<{name}: {estimates}; converged on {self.data['weights'].sum():,.0f} customers,"
+            f" log-likelihood {self.log_likelihood_:,.2f}>"
+        )
 
     def _estimate(self, likelihood: Likelihood, starts: Sequence[Any], data: pd.DataFrame, scale: float) -> None:
         """Fit to `data`, whose amounts or times were divided by `scale` before the likelihood takes them."""
@@ -196,7 +207,8 @@ def maximum(
         best = _newton(loss, best, samples[-1])
     if not np.abs(best.jac).max() < STEEPEST:
         raise Unanswerable(
-            f"The {label} model did not converge on the {int(weights.sum()):,} customers it was fitted on:"
+            f"The {label} model did not converge on the {numerals.count(int(weights.sum()))} customers it was fitted "
+            "on:"
             " its likelihood still rises where the search ended."
         )
     return np.asarray(best.x), float(best.fun)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from crm_analysis import numerals
 from crm_analysis.customers import Table, as_table
 from crm_analysis.errors import Unanswerable
 from crm_analysis.lifetime.fitting import REPEATERS
@@ -111,7 +112,7 @@ def possible(frequency: Any, recency: Any, T: Any) -> tuple[np.ndarray, ...]:
 def enough(repeaters: float, purpose: str, what: str = "had bought again") -> None:
     """Raise `Unanswerable` where too few customers did what the purpose takes."""
     if repeaters < REPEATERS:
-        who = "1 customer" if repeaters == 1 else f"{repeaters:,.0f} customers"
+        who = "1 customer" if repeaters == 1 else f"{numerals.count(repeaters)} customers"
         raise Unanswerable(f"Only {who} {what}; {REPEATERS} are needed to {purpose}.")
 
 

@@ -16,6 +16,7 @@ import pandas as pd
 from scipy import special
 from scipy.optimize import brentq, elementwise
 
+from crm_analysis import numerals
 from crm_analysis.errors import Unanswerable
 
 TAIL = 1e-6  # probability of more purchases than are looked at
@@ -159,7 +160,7 @@ def total_value_interval(
     known = [_spend(one, histories) for one in getattr(spend, "neighbours", lambda: [spend])()]
     endless = (shape <= 2) | (np.min([one[2] for one in known], axis=0) <= 1)
     if endless.any():
-        few = f"{customers[endless].sum():,.0f} of the {customers.sum():,.0f} customers"
+        few = f"{numerals.count(customers[endless].sum())} of the {numerals.count(customers.sum())} customers"
         raise Unanswerable(f"What {few} spend on a purchase has no finite variance, so their total has no interval.")
     means, variance, *_ = _moments(model, histories, weeks, out)
     factor = np.broadcast_to(np.asarray(factor, float), len(histories))

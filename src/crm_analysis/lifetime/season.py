@@ -11,6 +11,7 @@ import pandas as pd
 from scipy.ndimage import uniform_filter1d
 from scipy.signal import fftconvolve
 
+from crm_analysis import numerals
 from crm_analysis.customers import Table, purchases
 from crm_analysis.errors import Unanswerable
 
@@ -67,6 +68,14 @@ class Season:
         if repeats is not None:
             place = (pd.DatetimeIndex(repeats.index) - first).days
             self.log_rates = float(repeats.to_numpy() @ np.log(self._rates[place]))
+
+    def __repr__(self) -> str:
+        part = "month" if len(self.levels) == 12 else "week"
+        low, high = self.levels.idxmin(), self.levels.idxmax()
+        return (
+            f"<Season by {part}: highest in {part} {high} ({self.levels[high]:.2f} times the mean),"
+            f" lowest in {part} {low} ({self.levels[low]:.2f})>"
+        )
 
     def passed(self, age: Any, time: Any) -> np.ndarray:
         """Return the weeks by the purchase clock in the first `time` weeks of customers who came `age` weeks ago."""
@@ -131,7 +140,9 @@ def seasonal(
     """
     parts = {"month": 12, "week": 53}[by]
     if histories["T"].max() < 104:
-        raise Unanswerable(f"A season needs two years of purchases; these span {7 * histories['T'].max():,.0f} days.")
+        raise Unanswerable(
+            f"A season needs two years of purchases; these span {numerals.count(7 * histories['T'].max())} days."
+        )
     repeats = repeats_by_day(transactions, as_of)
     ages = (histories["T"] * 7).round().astype(int)
     came = np.bincount(ages, weights=histories["customers"])[::-1]  # customers by the day of their first purchase

@@ -11,6 +11,7 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
+from crm_analysis import numerals
 from crm_analysis.customers import Table, as_table, purchases, summary
 from crm_analysis.errors import Unanswerable
 from crm_analysis.lifetime import family, geometric
@@ -251,7 +252,7 @@ def _scores(held: pd.DataFrame) -> dict[str, float]:
     """Return what expectations score."""
     missing = held["customers"][~np.isfinite(held["expected"])].sum()
     if missing:
-        raise Unanswerable(f"What {missing:,} customers would buy could not be computed.")
+        raise Unanswerable(f"What {numerals.count(missing)} customers would buy could not be computed.")
     found = {name: off for name, off in errors(held).items() if name in ERRORS}
     return found | {"calibration_error": calibration_error(held), "gini": gini(held)}
 

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import betainc, betainccinv, betaincinv, gammaln, ndtr, psi
 
+from crm_analysis import numerals
 from crm_analysis.customers import Table, as_table, exact_sum
 from crm_analysis.errors import Unanswerable
 from crm_analysis.lifetime.fitting import Estimates
@@ -78,7 +79,8 @@ class GammaGammaFitter(Estimates, lifetimes.GammaGammaFitter):  # type: ignore[m
         self.log_likelihood_ += float(count.sum()) * (wall - np.log(scale))
         if self.params_["q"] <= 1:
             raise Unanswerable(
-                f"The spend per purchase differs so much between customers (Gamma-Gamma q = {self.params_['q']:.2f})"
+                "The spend per purchase differs so much between customers (Gamma-Gamma q = "
+                f"{numerals.number(self.params_['q'], 2)})"
                 " that it has no finite average, so no value can be told."
             )
         return self

@@ -10,6 +10,7 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
+from crm_analysis import numerals
 from crm_analysis.customers import Table, as_table, exact_sum, total_value
 from crm_analysis.errors import Unanswerable
 from crm_analysis.lifetime.fitting import REPEATERS
@@ -101,7 +102,8 @@ def refuse_far_horizon(customers: Table, months: int) -> None:
     known = float(table["T"].max().fill_null(0).execute())
     if months * WEEKS_A_YEAR / 12 > FARTHEST * known:
         raise Unanswerable(
-            f"The first purchase was {7 * known:,.0f} days ago: too short a time to foretell {months} months from it."
+            f"The first purchase was {numerals.count(7 * known)} days ago: too short a time to foretell {months} "
+            "months from it."
         )
 
 
@@ -146,7 +148,7 @@ def _present(model: PurchaseProcess, history: dict[str, Any], weeks: float, delt
         residual = left * (step * np.exp(-y)) @ (purchases(weeks + y / delta) - expected)
     lost = ~np.isfinite(discounted + residual)
     if lost.any():
-        raise Unanswerable(f"What {lost.sum():,} purchase histories lead to cannot be computed.")
+        raise Unanswerable(f"What {numerals.count(lost.sum())} purchase histories lead to cannot be computed.")
     return expected, discounted, residual
 
 

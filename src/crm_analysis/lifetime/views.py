@@ -8,6 +8,7 @@ import ibis
 import numpy as np
 import pandas as pd
 
+from crm_analysis import numerals
 from crm_analysis.customers import Table, as_table
 
 SILENCES = [0, 2, 4, 8, 13, 26, 52, 104]  # weeks since the last purchase at which a row of the surface begins
@@ -64,8 +65,8 @@ def value_bands(valued: Table) -> pd.DataFrame:
     band = ibis.cases(*[(table["lifetime_value"] < bound, i) for i, bound in enumerate(bounds)], else_=len(bounds))
     found = table.group_by(band=band).aggregate(customers=table.count(), value=table["lifetime_value"].sum())
     frame = found.order_by("band").to_pandas().set_index("band")
-    names = {0: "below 0", len(bounds): f"{bounds[-1]:,.10g} or more"}
-    names |= {i: f"{bounds[i - 1]:,.10g}–{bounds[i]:,.10g}" for i in range(1, len(bounds))}
+    names = {0: "below 0", len(bounds): f"{numerals.plain(bounds[-1])} or more"}
+    names |= {i: f"{numerals.plain(bounds[i - 1])}–{numerals.plain(bounds[i])}" for i in range(1, len(bounds))}
     first = 0 if 0 in frame.index else 1
     frame = frame.reindex(range(first, len(bounds) + 1), fill_value=0)
     total = frame["value"].sum()

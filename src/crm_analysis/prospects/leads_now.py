@@ -10,6 +10,7 @@ import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
+from crm_analysis import numerals
 from crm_analysis.customers import Table, as_table
 from crm_analysis.errors import Unanswerable
 from crm_analysis.prospects.panel import ATTRIBUTES, decision_dates, features, panel
@@ -68,7 +69,8 @@ def learn(past: Table, *, horizon_days: int = 90) -> Learnt:
     found = table.aggregate(leads=table.count(), rate=table["converted"].cast("float64").mean()).to_pandas().iloc[0]
     if found["leads"] < FEW:
         raise Unanswerable(
-            f"What became of leads is known of {found['leads']:,.0f}; {FEW} are needed to tell how many of them buy."
+            f"What became of leads is known of {numerals.count(found['leads'])}; {FEW} are needed to tell how many "
+            "of them buy."
         )
     try:
         validation = validate(table, horizon_days=horizon_days)

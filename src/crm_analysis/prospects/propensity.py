@@ -15,6 +15,7 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 from threadpoolctl import threadpool_limits
 
+from crm_analysis import numerals
 from crm_analysis.customers import Table, as_table
 from crm_analysis.errors import Unanswerable
 from crm_analysis.prospects.panel import UNKNOWN
@@ -62,6 +63,14 @@ class Propensity:
     base_rate_: float = field(default=math.nan, init=False)
     rows_: pd.DataFrame = field(default_factory=pd.DataFrame, init=False)
 
+    def __repr__(self) -> str:
+        if self.model_ is None:
+            return f"<Propensity by {', '.join(self.names)}, not fitted>"
+        return (
+            f"<Propensity by {', '.join(self.names)}: learnt from {self.rows_['leads'].sum():,} leads,"
+            f" of whom {self.base_rate_:.1%} bought>"
+        )
+
     def fit(self, panel: Table) -> Propensity:
         """Learn from leads whose horizon has ended; raises `Unanswerable` if there are too few."""
         from sklearn.linear_model import LogisticRegression  # slow to import
@@ -70,7 +79,8 @@ class Propensity:
         leads, buyers = table.aggregate(leads=table.count(), buyers=_buyers(table)).to_pandas().iloc[0].fillna(0)
         if min(buyers, leads - buyers) < LEAST:
             raise Unanswerable(
-                f"Of {leads:,.0f} leads at past dates {buyers:,.0f} bought in time; at least {LEAST} who did and"
+                f"Of {numerals.count(leads)} leads at past dates {numerals.count(buyers)} bought in time; at least "
+                f"{LEAST} who did and"
                 f" {LEAST} who did not are needed to tell leads apart."
             )
         self.levels_ = _levels(table, self.names)

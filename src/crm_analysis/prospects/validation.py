@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import ibis
 import ibis.expr.types as ir
@@ -41,7 +41,7 @@ class Validation:
         which a person counts once.
     """
 
-    held: pd.DataFrame
+    held: pd.DataFrame = field(repr=False)
     since: dt.date
     until: dt.date
     repeated: float

@@ -11,6 +11,7 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
+from crm_analysis import numerals
 from crm_analysis.customers import Table, as_table, exact_sum, total_value
 
 TIERS = ("important", "major", "ordinary", "small")
@@ -56,7 +57,8 @@ def labels(shares: Sequence[float] = SHARES) -> dict[str, str]:
     """Return what each tier is called beside its nominal share, such as `important (top 1%)` and `major (next 19%)`."""
     places = ("top", "next", "next", "last")
     return {
-        tier: f"{tier} ({place} {100 * share:.4g}%)" for tier, place, share in zip(TIERS, places, shares, strict=True)
+        tier: f"{tier} ({place} {numerals.plain(100 * share, 4)}%)"
+        for tier, place, share in zip(TIERS, places, shares, strict=True)
     }
 
 

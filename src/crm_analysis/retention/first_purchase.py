@@ -10,6 +10,7 @@ import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
+from crm_analysis import numerals
 from crm_analysis.customers import Table, as_table, exact_sum, gap_quantiles
 from crm_analysis.errors import Unanswerable
 from crm_analysis.rates import Difference, difference
@@ -228,7 +229,7 @@ def experience_groups(experienced: Table, *, as_of: dt.date, within_days: int, c
     groups = table.group_by(keys).aggregate(customers=table.count(), returned=table.count(where=table["back"]))
     frame = groups.order_by(keys).to_pandas()
     if frame.empty:
-        raise Unanswerable(f"Nobody first bought {within_days:,} days or more before {as_of}.")
+        raise Unanswerable(f"Nobody first bought {numerals.count(within_days)} days or more before {as_of}.")
     return frame
 
 
@@ -260,7 +261,8 @@ def effect(groups: pd.DataFrame, experience: str) -> Difference:
         raise Unanswerable(f"Nothing in the data tells which first purchases had a {NAMED[experience]}.")
     if len(counted) < 2:
         raise Unanswerable(
-            f"Of the {counted.sum():,} first purchases to be compared {'all' if counted.index.any() else 'none'}"
+            f"Of the {numerals.count(counted.sum())} first purchases to be compared "
+            f"{'all' if counted.index.any() else 'none'}"
             f" had a {NAMED[experience]}, so there is nothing to compare with."
         )
     if experience == "complaint" and not looked_at["returned"].any():
@@ -271,7 +273,8 @@ def effect(groups: pd.DataFrame, experience: str) -> Difference:
     found = difference(looked_at, experience, *others)
     if math.isnan(found.adjusted):
         raise Unanswerable(
-            f"None of the {found.customers_with:,} first purchases with a {NAMED[experience]} has one without it that"
+            f"None of the {numerals.count(found.customers_with)} first purchases with a {NAMED[experience]} has one "
+            "without it that"
             f" is alike in {' and '.join(NAMED[name] for name in others)}, so there is nothing to compare with."
         )
     return found

@@ -8,6 +8,7 @@ import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
+from crm_analysis import numerals
 from crm_analysis.customers import Table, as_table, exact_sum
 from crm_analysis.errors import Unanswerable
 from crm_analysis.rates import Difference, difference, with_rates
@@ -71,7 +72,8 @@ def conversions(bought: Table, leads: Table | None = None, *, as_of: dt.date, wi
         counted = pd.concat([_wide(people, before), counted], ignore_index=True)
     if not counted["entered"].any():
         raise Unanswerable(
-            f"Nobody entered a stage {within_days:,} days or more before {as_of}, so no share of those who went on"
+            f"Nobody entered a stage {numerals.count(within_days)} days or more before {as_of}, so no share of those "
+            "who went on"
             " to the next within that time can be told."
         )
     return with_rates(counted, "converted", "entered")
@@ -130,7 +132,9 @@ def cohorts(bought: Table, *, as_of: dt.date, cohort_months: int) -> pd.DataFram
     ages = ((pd.Timestamp(as_of) - ends).dt.days // days).clip(lower=0)
     frame = sizes.loc[sizes.index.repeat(ages)].assign(age=lambda f: f.groupby("period").cumcount() + 1)
     if frame.empty:
-        raise Unanswerable(f"No cohort has been a customer for {days:,} days as a whole, so none can be looked at.")
+        raise Unanswerable(
+            f"No cohort has been a customer for {numerals.count(days)} days as a whole, so none can be looked at."
+        )
     frame = frame.merge(returned, how="left", on=["period", "age"]).fillna({"returned": 0})
     frame = frame.astype({"customers": int, "age": int, "returned": int})
     frame = _named(frame, cohort_months)[["cohort", "start", "customers", "age", "returned"]]
@@ -248,7 +252,8 @@ def win_backs(
     frame = frame[ends + pd.Timedelta(days=within_days) <= pd.Timestamp(as_of)]
     if frame.empty:
         raise Unanswerable(
-            f"In no whole period that ended {within_days:,} days or more before {as_of} has a customer fallen dormant."
+            f"In no whole period that ended {numerals.count(within_days)} days or more before {as_of} has a customer "
+            "fallen dormant."
         )
     frame = with_rates(_named(frame, cohort_months), "ended", "pauses")
     return frame[["cohort", "start", "pauses", "ended", "rate", "low", "high", "value"]]

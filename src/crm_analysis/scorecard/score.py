@@ -9,7 +9,7 @@ import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
-from crm_analysis import ranking
+from crm_analysis import numerals, ranking
 from crm_analysis.customers import Table, as_table, exact_sum
 from crm_analysis.errors import Unanswerable
 from crm_analysis.pareto import ROUNDING, among_best
@@ -318,7 +318,7 @@ def big_not_good(placed: Table, totals: Mapping[str, float], *, late_days: int =
             ibis.literal(f"{WORDS[name]} ")
             + percent(table[name] / table[base].nullif(0))
             + f" of {FIRST[base]}" * (name == "returns")  # elsewhere they are a share of sales
-            + f" ({100 * usual[name]:.0f}%)",
+            + f" ({numerals.count(100 * usual[name])}%)",
         )
         for name in sorted(known, key="returns".__eq__)
     ]

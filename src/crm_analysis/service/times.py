@@ -9,6 +9,7 @@ import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
+from crm_analysis import numerals
 from crm_analysis.customers import Table, as_table
 from crm_analysis.errors import Unanswerable
 from crm_analysis.rates import Z
@@ -136,7 +137,7 @@ def spelled(days: float) -> str:
         return "within an hour"
     if hours < 48:
         return f"within {hours} hour{'s' * (hours != 1)}"
-    return f"within {days:.1f} days" if days < 10 else f"within {days:,.0f} days"
+    return f"within {numerals.number(days, 1)} days" if days < 10 else f"within {numerals.count(days)} days"
 
 
 def _at_risk(steps: ir.Table, keys: list[str], counted: str, name: str = "at_risk") -> ir.Table:
