@@ -14,8 +14,9 @@ test: .venv/installed data/cdnow.csv
 	$(BIN)/mypy
 	$(BIN)/pytest --numprocesses auto --dist loadfile
 
+# From the project's folder, so that the executed notebooks in reports/ open, too.
 lab: .venv/installed
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+	$(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks/05_overview.ipynb
 
 data/cdnow.csv: | .venv/installed
 	@$(BIN)/crm-analysis example cdnow

@@ -54,14 +54,14 @@ class TestFindings:
 
     def test_its_number_has_changed_since_the_previous_report(self):
         findings = [told("Risk.", 120.0, "a.risk")]
-        now = manifest([page("a", findings)], {"a.risk": figure(120.0)})
-        before = manifest([page("a", findings)], {"a.risk": figure(100.0)}, "2025-11-30")
-        (row,) = overview.findings(now, before).itertuples()
+        now = manifest([page("a", findings)], {"a.risk": figure(120.0) | {"before": 100.0}})
+        (row,) = overview.findings(now).itertuples()
         assert row.number == "EUR 120.00 at risk"
         assert row.change == "+20.0%"
-        other = manifest([page("a", findings, parameters={"days": 3})], {"a.risk": figure(100.0)}, "2025-11-30")
-        assert overview.findings(now, other)["change"].to_list() == [""]
+        now["pages"][0]["changes"] = ["days was 2, is 3"]
         assert overview.findings(now)["change"].to_list() == [""]
+        now["figures"]["a.risk"]["restated"] = 60.0
+        assert overview.findings(now)["change"].to_list() == ["+100.0%"]
 
     def test_the_list_under_it_says_what_to_do(self):
         lists = [listed("first"), listed("own"), listed("empty", 0)]

@@ -603,14 +603,16 @@ class TestSuccession:
         assert "latest is no link" in refused.stderr
         assert names(folder) == ["2024-02-15", "latest"]
 
-    def test_figures_made_with_other_parameters_are_not_compared(self, house):
+    def test_figures_made_with_other_parameters_are_computed_anew(self, house):
         toml = house()
         folder = house.last_report()
         assert run(toml, house.out, "--set", "good.limit=4").exit_code == 0
         text = " ".join(Tags(folder / "2024-03-01" / "index.html").text.split())
-        assert "3 orders" in text
-        assert "+50.0%" not in text
+        assert "3 orders +50.0%" in text  # as the limit does not matter to them
         assert "2 customers unchanged" in text
+        manifest = json.loads((folder / "2024-03-01" / "manifest.json").read_text())
+        assert manifest["pages"][0]["changes"] == ["limit was 3, is 4"]
+        assert manifest["figures"]["good.orders"]["restated"] == 2
 
     @pytest.mark.parametrize(
         ("body", "reason"),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pandas as pd
 from crm_analysis.errors import InputError, Unanswerable
 from crm_analysis.page import MIME
 
+CONFIDENTIAL = "confidential"  # the folder of the lists with names, where the reports have pseudonyms
 ABANDONED = 86_400  # seconds after which what an interrupted run has left is removed
 
 
@@ -25,11 +27,23 @@ def published(folder: Path) -> list[str]:
     return sorted(path.parent.name for path in folder.glob("[0-9]*-[0-9][0-9]-[0-9][0-9]/manifest.json"))
 
 
+def alike(folder: Path, pseudonyms: str) -> list[str]:
+    """Return the dates of those that name the customers in the same way: by pseudonyms of this key, or by name."""
+    found = []
+    for date in published(folder):
+        with suppress(InputError, Unanswerable):  # one that cannot be read
+            found += [date] * (told(folder / date).get("pseudonyms", "") == pseudonyms)
+    return found
+
+
 def told(report: Path | str) -> dict[str, Any]:
     """Return a report's manifest: its figures, and of each page the findings and lists."""
     manifest = Path(report) / "manifest.json"
     try:
-        return json.loads(manifest.read_text("utf-8"))
+        found = json.loads(manifest.read_text("utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("a manifest is an object")
+        return found
     except OSError:
         raise Unanswerable(f"There is no report in {Path(report).name or 'no folder'} to look at.") from None
     except ValueError:
@@ -69,28 +83,56 @@ def recover(folder: Path) -> None:
     latest = folder / "latest"
     if latest.exists() and not latest.is_symlink():
         raise InputError(f"{latest} is no link, so it cannot be pointed to a new report; move it away")
-    for aside in folder.glob(".*.old"):
-        target = folder / aside.name[1:].removesuffix(".old")
-        if not target.exists():
-            aside.rename(target)
-        shutil.rmtree(aside, ignore_errors=True)
-    for stage in folder.glob(".[0-9]*-*"):
-        if time.time() - stage.stat().st_mtime > ABANDONED:
-            shutil.rmtree(stage, ignore_errors=True)
+    for place in (folder, folder / CONFIDENTIAL):
+        for aside in place.glob(".*.old"):
+            target = place / aside.name[1:].removesuffix(".old")
+            if not target.exists():
+                aside.rename(target)
+            shutil.rmtree(aside, ignore_errors=True)
+        for stage in place.glob(".[0-9]*-*"):
+            if time.time() - stage.stat().st_mtime > ABANDONED:
+                shutil.rmtree(stage, ignore_errors=True)
 
 
-def swap(stage: Path, target: Path) -> None:
-    """Put the finished report in its place; an older one of the same date is removed only once that is done."""
-    aside = target.with_name(f".{target.name}.old")
-    if target.exists():
-        target.rename(aside)
+def confidential(folder: Path, as_of: str) -> Path:
+    """Make a folder for a report's lists with names, which only this user can look into."""
+    (folder / CONFIDENTIAL).mkdir(mode=0o700, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=f".{as_of}-", dir=folder / CONFIDENTIAL))
+
+
+def swap(stage: Path, target: Path, apart: Path | None = None) -> None:
+    """Put the finished report in its place, and its confidential lists in theirs.
+
+    What an older report of the same date has left goes: its lists with names, and it was packed with. The report itself
+    is removed only once the new one is there.
+    """
+    pack_of(target).unlink(missing_ok=True)
+    places = {target.parent / CONFIDENTIAL / target.name: apart, target: stage}
+    moved: list[Path] = []
     try:
-        stage.rename(target)
+        for place, new in places.items():
+            if place.exists():
+                place.rename(_aside(place))
+            moved.append(place)
+            if new:
+                new.rename(place)
     except OSError:
-        if aside.exists():
-            aside.rename(target)
+        for place in moved:
+            shutil.rmtree(place, ignore_errors=True)
+            if _aside(place).exists():
+                _aside(place).rename(place)
         raise
-    shutil.rmtree(aside, ignore_errors=True)
+    for place in places:
+        shutil.rmtree(_aside(place), ignore_errors=True)
+
+
+def _aside(place: Path) -> Path:
+    return place.with_name(f".{place.name}.old")
+
+
+def pack_of(target: Path) -> Path:
+    """Return the file that a report is packed into for sending."""
+    return target.with_name(f"{target.name}.zip")
 
 
 def point_latest(target: Path) -> None:

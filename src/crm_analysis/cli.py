@@ -48,18 +48,41 @@ def report(
         list[str] | None,
         typer.Option("--set", help="Another value for a notebook's parameter.", metavar="NOTEBOOK.PARAM=VALUE"),
     ] = None,
+    pseudonymise: Annotated[
+        bool,
+        typer.Option("--pseudonymise", help="Show pseudonyms of customers; lists with names lie apart."),
+    ] = False,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Print all pages to one PDF, too; needs Chromium.")] = False,
+    zip_: Annotated[bool, typer.Option("--zip", help="Pack the report into one file for sending, too.")] = False,
 ) -> None:
     """Render a dataset's report and print the path of its index page.
 
     Exit status: 0 published, 1 a notebook failed and nothing was published, 2 the input is not usable.
     """
+    from crm_analysis.paper import pack
     from crm_analysis.report import notebooks, publish
 
     names = [name.strip() for name in only.split(",") if name.strip()]
     with _told("notebooks", len(names) or len(notebooks())) as progress:
-        index = publish(dataset, as_of=as_of, only=names, out=out, settings=_settings(set_ or []), progress=progress)
-    for warning in json.loads(index.with_name("manifest.json").read_text("utf-8"))["warnings"]:
+        index = publish(
+            dataset,
+            as_of=as_of,
+            only=names,
+            out=out,
+            settings=_settings(set_ or []),
+            pseudonymise=pseudonymise,
+            pdf=pdf,
+            progress=progress,
+        )
+        packed = pack(index.parent) if zip_ else None
+    manifest = json.loads(index.with_name("manifest.json").read_text("utf-8"))
+    for warning in [*manifest["warnings"], *filter(None, [manifest.get("not_printed")])]:
         console.print(f"Warning: {warning}", markup=False)
+    if pseudonymise:
+        lists = index.parents[1] / "confidential" / index.parent.name
+        console.print(f"Lists with names, for you only: {lists}", markup=False)
+    if packed:
+        console.print(f"Packed for sending: {packed}", markup=False)
     print(index)
 
 

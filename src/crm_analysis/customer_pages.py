@@ -1,24 +1,19 @@
 """Renders the pages of single customers: `notebooks/customer.ipynb` for each of them, many in one kernel.
 
-What a customer is compared with is the same for all, and a kernel finds it out once. So it is kept for the next
-customer; only the notebook's names are reset in between.
+What a customer is compared with is the same for all, and a kernel finds it out once (see `kernels`).
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import multiprocessing
 import os
 import time
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from multiprocessing import util
 from pathlib import Path
 from typing import Any
-
-import nbformat
 
 from crm_analysis import archive, customer, lists, render, report
 from crm_analysis.dataset import Dataset, open_dataset
@@ -26,17 +21,6 @@ from crm_analysis.errors import InputError, Unanswerable
 
 NOTEBOOK = report.NOTEBOOKS / "customer.ipynb"
 SHOWN = {"value": "customer.value", "tier": "customer.tier", "stage": "customer.stage", "next_action": "customer.next"}
-
-
-# As `get_ipython().reset()`, without its search for garbage among all that is kept, half a second a page.
-RESET = """
-def reset(shell):
-    shell.history_manager.reset(new_session=False)
-    shell.user_ns.clear()
-    shell.init_user_ns()
-
-reset(get_ipython())
-"""
 
 
 @dataclass(frozen=True)
@@ -167,67 +151,21 @@ def _made(jobs: list[Job], progress: report.Progress) -> list[Made]:
     return [pages[job.customer_id] for job in jobs]
 
 
-_kept: dict[str, Any] = {}  # this worker's kernel
-
-
 def make(job: Job) -> Made:
-    """Make one page in this process' kernel; whatever goes wrong is told in its `failure`."""
-    from papermill.iorw import load_notebook_node
-    from papermill.parameterize import parameterize_notebook
-
+    """Make one page; whatever goes wrong is told in its `failure`."""
     started = time.monotonic()
-    logging.disable()  # in this process of its own
-    notebook = parameterize_notebook(load_notebook_node(str(NOTEBOOK)), job.parameters)
-    try:
-        executed = _execute(notebook, job.cell_timeout)
-    except Exception as error:
-        _end()
-        return Made(job.customer_id, render.what_failed(error, job.cell_timeout), seconds=time.monotonic() - started)
-    found = render.collected(executed, job.customer_id)
-    if failure := found.failure(job.fingerprint) or found.unanswerable:
-        return Made(job.customer_id, failure, seconds=time.monotonic() - started)
     unfinished = job.file.with_suffix(f".{os.getpid()}.new")  # another run may make the same page
+    executed = unfinished.with_suffix(".ipynb")
+    failure = render.execute(NOTEBOOK, executed, job.parameters, job.cell_timeout)
+    found = render.read(executed) if executed.exists() else None
+    executed.unlink(missing_ok=True)
+    if found and not failure:
+        failure = found.failure(job.fingerprint) or found.unanswerable
+    if failure or not found:
+        return Made(job.customer_id, failure, seconds=time.monotonic() - started)
     unfinished.write_text(render.html(found.notebook, [], job.heading), encoding="utf-8")
     os.replace(unfinished, job.file)
     return Made(job.customer_id, figures=found.figures, seconds=time.monotonic() - started)
-
-
-def _execute(notebook: nbformat.NotebookNode, cell_timeout: int) -> nbformat.NotebookNode:
-    """Execute a notebook up to its first error in the kernel that is kept."""
-    from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError
-
-    if not _kept:
-        client = NotebookClient(
-            notebook,
-            timeout=cell_timeout,
-            kernel_name="python3",
-            resources={"metadata": {"path": str(NOTEBOOK.parent)}},
-        )
-        client.km = client.create_kernel_manager()
-        client.extra_arguments = ["--log-level=CRITICAL"]
-        client.start_new_kernel()
-        client.start_new_kernel_client()
-        _kept["client"] = client
-        util.Finalize(None, _end, exitpriority=10)  # a worker process runs nothing else at its end
-    client = _kept["client"]
-    client.timeout = cell_timeout
-    client.reset_execution_trackers()
-    client.nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(RESET)])
-    client.execute_cell(client.nb.cells[0], 0)
-    client.nb = notebook
-    try:
-        for place, cell in enumerate(notebook.cells):
-            client.execute_cell(cell, place)
-    except CellExecutionError:  # it stands in the notebook, as an output of its cell
-        pass
-    return notebook
-
-
-def _end() -> None:
-    """End the kernel, if there is one."""
-    if client := _kept.pop("client", None):
-        client._cleanup_kernel()
 
 
 def _write_index(data: Dataset, folder: Path, made: list[Made]) -> None:

@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ import ibis.expr.types as ir
 import pandas as pd
 from ibis.backends.duckdb import Backend
 
-from crm_analysis import customers, intake, numerals, periods, sources
+from crm_analysis import customers, intake, numerals, periods, privacy, sources
 from crm_analysis.errors import InputError, NotDescribed, about
 from crm_analysis.intake import KNOWN_FROM, OPEN_TABLES, ORIGIN, SCHEMAS, TIME_COLUMNS
 from crm_analysis.settings import Settings, located, read_settings
@@ -38,7 +38,7 @@ def open_dataset(path: str | Path, as_of: str | dt.date | None = None) -> Datase
     """Open the dataset that a TOML describes.
 
     The raw tables are cleaned once for each state of the source files; after that a read-only cache in the
-    folder `.cache` beside the TOML is opened.
+    folder `.cache` beside the TOML is opened. In a report with `--pseudonymise` that is one with pseudonyms.
 
     Parameters
     ----------
@@ -57,8 +57,11 @@ def open_dataset(path: str | Path, as_of: str | dt.date | None = None) -> Datase
     numerals.use(settings.locale)
     try:
         fingerprint = _fingerprint(settings, path.parent)
-        connection = _connect(path, settings, fingerprint)
-        data = Dataset(path, settings, connection, fingerprint, _as_of(as_of, settings, connection))
+        key = privacy.key_of(path)
+        connection = _connect(path, settings, fingerprint, key)
+        if key:  # other data, so that a report can be sure that each of its notebooks has read those
+            fingerprint += f"-{privacy.mark(key)}"
+        data = Dataset(path, settings, connection, fingerprint, _as_of(as_of, settings, connection), privacy.mark(key))
         data.check()
     except InputError as error:
         raise located(error, path) from None
@@ -74,6 +77,7 @@ class Dataset:
     connection: Backend
     fingerprint: str
     as_of: dt.date
+    pseudonyms: str = ""  # what marks the key of the pseudonyms that stand for the customers; empty: none do
 
     @property
     def name(self) -> str:
@@ -302,24 +306,44 @@ def _fingerprint(settings: Settings, folder: Path) -> str:
     return hashlib.sha256(json.dumps([described, contents], sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _connect(path: Path, settings: Settings, fingerprint: str) -> Backend:
-    """Open the clean tables; build them where they are not there yet."""
-    code = "".join(map(inspect.getsource, (intake, sources, sys.modules[__name__])))
-    key = hashlib.sha256((fingerprint + code).encode()).hexdigest()[:16]
-    folder = path.parent / ".cache"
-    cache = folder / f"{path.stem}-{key}.duckdb"
+def _connect(path: Path, settings: Settings, fingerprint: str, key: str) -> Backend:
+    """Open the clean tables, with a key those with pseudonyms; build them where they are not there yet."""
+    code = "".join(map(inspect.getsource, (intake, sources, privacy, sys.modules[__name__])))
+    state = hashlib.sha256((fingerprint + code).encode()).hexdigest()[:16]
+    clean = path.parent / ".cache" / f"{path.stem}-{state}.duckdb"
+
+    def build(file: Path) -> None:
+        _build(file, settings, path)
+        if _fingerprint(settings, path.parent) != fingerprint:
+            raise InputError("its files were changed while they were read; run again")
+
+    try:
+        tables = _cached(clean, path.stem, build)
+    except InputError as error:
+        if key and error.keys:  # the message may cite what stands in a row
+            unusable = "this cannot be read as it is described; without --pseudonymise the report says why"
+            raise InputError(unusable, *error.keys) from None
+        raise
+    if not key:
+        return tables
+    tables.disconnect()
+    hidden = clean.with_suffix(f".{privacy.mark(key)}.duckdb")
+    return _cached(hidden, path.stem, lambda file: privacy.build(file, clean, key))
+
+
+def _cached(cache: Path, name: str, build: Callable[[Path], None]) -> Backend:
+    """Open a cache of a dataset; build it where it is not there yet, and remove those of earlier states."""
+    folder = cache.parent
     with contextlib.suppress(duckdb.Error):  # not there, or damaged: build it
         return _opened(cache)
     try:
         folder.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix="building-") as building:
             unfinished = Path(building) / "clean.duckdb"
-            _build(unfinished, settings, path)
-            if _fingerprint(settings, path.parent) != fingerprint:
-                raise InputError("its files were changed while they were read; run again")
+            build(unfinished)
             os.replace(unfinished, cache)  # in one step: nobody opens a half-built cache
-        for old in folder.glob(f"{glob.escape(path.stem)}-{'[0-9a-f]' * 16}.duckdb"):
-            if old != cache:
+        for old in folder.glob(f"{glob.escape(name)}-{'[0-9a-f]' * 16}.*duckdb"):
+            if not old.name.startswith(cache.name[: len(name) + 17]):
                 with contextlib.suppress(OSError):
                     old.unlink()
         return _opened(cache)

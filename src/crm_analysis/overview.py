@@ -25,7 +25,7 @@ def findings(manifest: Manifest, previous: Manifest | None = None, *, most: int 
     manifest
         The report.
     previous
-        The report before it, to say what has changed.
+        No longer read: the report's own manifest says what its figures were before.
     most
         The most findings to return.
 
@@ -42,7 +42,7 @@ def findings(manifest: Manifest, previous: Manifest | None = None, *, most: int 
     Unanswerable
         No page says what is at stake.
     """
-    before = history.comparable(manifest) if previous else {}
+    before = history.comparable(manifest)
     rows = []
     for page in manifest["pages"]:
         told = [finding for finding in page["findings"] if finding["stake"] is not None]
@@ -62,7 +62,7 @@ def findings(manifest: Manifest, previous: Manifest | None = None, *, most: int 
                 "question": page["title"],
                 "list": f"{listed['title']} ({numerals.count(listed['total'])})" if listed else "",
                 "action": listed["action"] if listed else "",
-                "file": listed["files"][0] if listed else "",
+                "file": next(iter(listed["files"]), "") if listed else "",
             }
         )
     if not rows:

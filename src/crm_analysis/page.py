@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 MIME = "application/vnd.crm-analysis+json"
 SHOWN = 10  # rows of a list that stand on the page; all are in its files
 LISTED = 10_000  # rows of a list that leave the engine
-NAMED = 60  # characters of a text that a page shows
+NAMED = 60  # characters of a name that a sentence or a chart shows
+TOLD = 90  # characters of a text that a table shows
+WIDE = 24  # characters from which a text gets a column of some width
 
 
 def finding(sentence: str, *, figure: str = "", stake: float | None = None) -> None:
@@ -196,9 +198,9 @@ def list(
         how_many += f", the first {count(LISTED)} are in the files"
     action_shown = f'<p class="action">{html.escape(action)}</p>' if total else ""
     shown = (
-        f'<section class="list"><h3>{html.escape(title)}</h3>'
+        f'<section class="list" id="list-{name}"><h3>{html.escape(title)}</h3>'
         f'{action_shown}<p class="count">{how_many}.</p>'
-        f"{_html_table(frame.head(SHOWN), units, label=title) if len(frame) else ''}"
+        f"{_html_table(frame.head(SHOWN), units, label=title, sortable=True) if len(frame) else ''}"
         f"<!-- files of {name} --></section>"
     )
     listed = {
@@ -290,11 +292,16 @@ def _is_date(column: pd.Series) -> bool:
 
 
 def _html_table(
-    frame: pd.DataFrame, units: dict[str, str], caption: str = "", label: str = "table", few: Sequence[bool] = ()
+    frame: pd.DataFrame,
+    units: dict[str, str],
+    caption: str = "",
+    label: str = "table",
+    few: Sequence[bool] = (),
+    sortable: bool = False,
 ) -> str:
     """Write a table whose headings carry the units, numbers aligned and with equal decimals in each column.
 
-    Rows of few customers are grey, with a star in their first cell.
+    Rows of few customers are grey, with a star in their first cell. In a sortable table cells carry their numbers.
     """
     numeric = {name for name in frame.columns if pd.api.types.is_numeric_dtype(frame[name])}
     headings = [html.escape(lists.heading(name, units.get(name, ""))) for name in frame.columns]
@@ -302,7 +309,7 @@ def _html_table(
         f'<th scope="col"{" class=n" if name in numeric else ""}>{text}</th>'
         for name, text in zip(frame.columns, headings, strict=True)
     )
-    columns = [_cells(frame[name], units.get(name, ""), name in numeric) for name in frame.columns]
+    columns = [_cells(frame[name], units.get(name, ""), name in numeric, sortable) for name in frame.columns]
     if columns and frame.columns[0] not in numeric:
         columns[0] = [cell.replace("<td", '<th scope="row"', 1).replace("</td>", "</th>") for cell in columns[0]]
     lines = zip(zip(*columns, strict=True), [*few] or [False] * len(frame), strict=True)
@@ -312,19 +319,20 @@ def _html_table(
         else f"<tr>{''.join(cells)}</tr>"
         for cells, small in lines
     )
+    opening = "<table class=sortable>" if sortable else "<table>"
     title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(label)}">'
-        f"<table>{title}<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
+        f"{opening}{title}<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 
 
-def _cells(column: pd.Series, unit: str, numeric: bool) -> builtins.list[str]:
+def _cells(column: pd.Series, unit: str, numeric: bool, sortable: bool) -> builtins.list[str]:
     """Write the cells of one column."""
     if not numeric:
         texts = [written(value if isinstance(value, dt.date) else _plain(value)) for value in column]
-        kind = " class=d" if _is_date(column) else ""
-        return [f"<td{kind}>{html.escape(_short(text))}</td>" for text in texts]
+        kind = " class=d" if _is_date(column) else " class=w" if max(map(len, texts), default=0) > WIDE else ""
+        return [f"<td{kind}>{html.escape(_short(text, TOLD))}</td>" for text in texts]
     known = column.dropna()
     whole = (known % 1 == 0).all() and not is_currency(unit)
     if unit == "share":
@@ -335,11 +343,12 @@ def _cells(column: pd.Series, unit: str, numeric: bool) -> builtins.list[str]:
         texts = [number(value, decimals(unit) if is_currency(unit) else 2) for value in column]
     else:
         texts = [plain(value, 4) for value in column]
-    return [f"<td class=n>{text}</td>" for text in texts]
+    values = [f' data-v="{value}"' * (sortable and not pd.isna(value)) for value in column]
+    return [f"<td class=n{value}>{text}</td>" for value, text in zip(values, texts, strict=True)]
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= NAMED else text[: NAMED - 1] + "…"
+def _short(text: str, most: int = NAMED) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _publish(shown: str, data: dict[str, Any]) -> None:

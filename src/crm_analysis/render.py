@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jinja2
 import nbformat
 
-from crm_analysis import history, lists
+from crm_analysis import glossary, history, lists, overview
 from crm_analysis.errors import NotDescribed, Unanswerable
 from crm_analysis.numerals import changed, written
 from crm_analysis.page import MIME
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from nbconvert import HTMLExporter
 
 TEMPLATES = Path(__file__).parent / "templates"
+LONG = 4  # parts of a page from which it begins with a table of contents
+TO_DO = 3  # lists that stand below a page's first finding
 NO_ANSWER = (Unanswerable.__name__, NotDescribed.__name__)
 ERROR_CELL = "papermill-error-cell-tag"  # papermill's own remarks in a notebook that raised
 
@@ -65,8 +67,10 @@ class Published:
 
 
 def execute(notebook: Path, executed: Path, parameters: dict[str, Any], cell_timeout: int) -> str:
-    """Execute a notebook in a kernel of its own; return what went wrong, in one line, or nothing."""
+    """Execute a notebook in this process' kernel; return what went wrong, in one line, or nothing."""
     from papermill import PapermillExecutionError, execute_notebook
+
+    from crm_analysis.kernels import ENGINE
 
     logging.disable()  # in this process of its own: what went wrong is returned, once
     try:
@@ -74,22 +78,22 @@ def execute(notebook: Path, executed: Path, parameters: dict[str, Any], cell_tim
             str(notebook),
             str(executed),
             parameters,
+            engine_name=ENGINE,
             kernel_name="python3",
             cwd=str(notebook.parent),
             progress_bar=False,
             execution_timeout=cell_timeout,
-            extra_arguments=["--log-level=CRITICAL"],
         )
     except PapermillExecutionError as error:
         if error.ename in NO_ANSWER:
             return ""
         return f"{error.ename}: {_line(error.evalue)} (at In [{error.exec_count}])"
     except Exception as error:
-        return what_failed(error, cell_timeout)
+        return _what_failed(error, cell_timeout)
     return ""
 
 
-def what_failed(error: Exception, cell_timeout: int) -> str:
+def _what_failed(error: Exception, cell_timeout: int) -> str:
     """Say in one line why a notebook could not be run to its end."""
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
@@ -158,16 +162,42 @@ def write_lists(published: list[dict[str, Any]], folder: Path, page: str) -> lis
     return written_lists
 
 
-def html(notebook: nbformat.NotebookNode, page_lists: list[dict[str, Any]], heading: dict[str, str]) -> str:
-    """Return the page of an executed notebook: one file without code, scripts or anything outside itself."""
-    body, _ = _exporter().from_notebook_node(notebook, {"report": heading | {"style": _style()}})
+def kept_apart(published: list[dict[str, Any]], folder: str, page: str) -> list[dict[str, Any]]:
+    """Return what a report with pseudonyms says of its lists: their files, with names, are in a folder of their own."""
+    return [
+        {key: listed[key] for key in ("name", "title", "action", "total")}
+        | {"files": [], "parts": {}, "confidential": f"{folder}/{page}_{listed['name']}.xlsx"}
+        for listed in published
+    ]
+
+
+def html(notebook: nbformat.NotebookNode, page_lists: list[dict[str, Any]], heading: dict[str, Any]) -> str:
+    """Return the page of an executed notebook: one file without code or anything outside itself."""
+    about = heading | {"style": _text("style.css"), "contents": _contents(notebook)}
+    body, _ = _exporter().from_notebook_node(notebook, {"report": about})
     for listed in page_lists:
-        links = " ".join(f'<a href="{file}" download>{Path(file).suffix[1:].upper()}</a>' for file in listed["files"])
-        links += "; of each alone: " * bool(listed["parts"]) + " ".join(
-            f'<a href="{file}" download>{escape(value)}</a>' for value, file in listed["parts"].items()
-        )
-        body = body.replace(f"<!-- files of {listed['name']} -->", f'<p class="files">Whole list: {links}</p>')
-    return body
+        body = body.replace(f"<!-- files of {listed['name']} -->", _template("files.html.j2").render(list=listed))
+    todo = _template("todo.html.j2").render(lists=[listed for listed in page_lists if listed["total"]], most=TO_DO)
+    body = re.sub(
+        r'<p class="finding">(.*?</p>)', lambda m: f'<p class="finding lead-finding">{m[1]}{todo}', body, count=1
+    )
+    body, terms = glossary.explained(body)
+    body = body.replace("<!-- terms -->", _template("terms.html.j2").render(terms=terms, anchor=glossary.anchor))
+    if "<table class=sortable>" in body:
+        body = body.replace("</body>", f"<script>{_text('sort.js')}</script></body>")
+    return _unbroken(body)
+
+
+def _contents(notebook: nbformat.NotebookNode) -> list[tuple[str, str]]:
+    """Return the headings of a long page's parts and their anchors, as nbconvert names them."""
+    found = [
+        line[3:].strip()
+        for cell in notebook.cells
+        if cell.cell_type == "markdown"
+        for line in cell.source.splitlines()
+        if line.startswith("## ")
+    ]
+    return [(heading, heading.replace(" ", "-")) for heading in found] if len(found) >= LONG else []
 
 
 @functools.cache
@@ -185,21 +215,47 @@ def _exporter() -> HTMLExporter:
 
 
 def index(manifest: dict[str, Any], earlier: list[str]) -> str:
-    """Return a report's first page: key figures and their changes, findings, warnings and links."""
+    """Return a report's first page: key figures and their changes, what matters most, all findings, lists, the data."""
     page_of = {key: page["name"] for page in manifest["pages"] for key in page["figures"]}
     before = history.comparable(manifest)
     figures = [
-        figure | {"page": page_of.get(key, ""), "change": changed(figure, before.get(key))}
+        figure | {"page": page_of.get(key, ""), "change": changed(figure, before.get(key)), "line": _line_of(figure)}
         for key, figure in manifest["figures"].items()
     ]
-    return _template("index.html.j2").render(
-        manifest=manifest, figures=figures, earlier=sorted(earlier, reverse=True), style=_style()
+    try:
+        stories = overview.findings(manifest).to_dict("records")
+    except Unanswerable:
+        stories = []
+    html = _template("index.html.j2").render(
+        manifest=manifest,
+        figures=figures,
+        stories=stories,
+        titles={"": "Customers and transactions"} | {page["name"]: page["title"] for page in manifest["pages"]},
+        parameters_of={page["name"]: page["parameters"] for page in manifest["pages"]},
+        terms=glossary.TERMS,
+        earlier=sorted(earlier, reverse=True),
+        style=_text("style.css"),
     )
+    return _unbroken(html)
+
+
+def _line_of(figure: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the line of a figure over past reports: its points in a box of 120 by 28, the last one, and its words."""
+    past = figure.get("past", [])
+    if len(past) < 2 or not isinstance(figure["value"], int | float):
+        return None
+    values = [value for _, value in past] + [figure["value"]]
+    low, span = min(values), max(values) - min(values) or 1
+    points = [(round(2 + 116 * at / len(past), 1), round(26 - 24 * (v - low) / span, 1)) for at, v in enumerate(values)]
+    told = "; ".join(f"{date} {written(value, figure['unit'])}" for date, value in past)
+    return {"points": " ".join(f"{x},{y}" for x, y in points), "x": points[-1][0], "y": points[-1][1], "told": told}
 
 
 def customers(title: str, as_of: str, note: str, pages: list[dict[str, Any]]) -> str:
     """Return the first page of the customers' pages: whom there is one of, most valuable first."""
-    return _template("customers.html.j2").render(title=title, as_of=as_of, note=note, pages=pages, style=_style())
+    return _template("customers.html.j2").render(
+        title=title, as_of=as_of, note=note, pages=pages, style=_text("style.css")
+    )
 
 
 def _template(name: str) -> jinja2.Template:
@@ -208,8 +264,13 @@ def _template(name: str) -> jinja2.Template:
     return environment.get_template(name)
 
 
-def _style() -> str:
-    return (TEMPLATES / "style.css").read_text(encoding="utf-8")
+def _unbroken(html: str) -> str:
+    """Keep the code of a currency and its amount on one line."""
+    return re.sub(r"\b([A-Z]{3}) (?=\d)", "\\1\N{NO-BREAK SPACE}", html)
+
+
+def _text(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")
 
 
 def _line(text: str) -> str:

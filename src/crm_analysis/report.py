@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import contextlib
 import datetime as dt
 import difflib
 import json
@@ -16,11 +15,11 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from crm_analysis import archive, history, lists, render
+from crm_analysis import archive, definitions, history, lists, paper, privacy, render
 from crm_analysis.dataset import Dataset, open_dataset
 from crm_analysis.errors import InputError
 from crm_analysis.page import LISTED, versions
@@ -88,6 +87,8 @@ def publish(
     only: Iterable[str] = (),
     out: Path = Path("reports"),
     settings: dict[str, dict[str, Any]] | None = None,
+    pseudonymise: bool = False,
+    pdf: bool = False,
     progress: Progress = lambda name, state, seconds: None,
 ) -> Path:
     """Run the notebooks on a dataset and publish what they say as `<out>/<dataset's name>/<as-of date>/`.
@@ -108,6 +109,11 @@ def publish(
         The folder of all reports.
     settings
         For each notebook, parameters that replace the TOML's and the notebook's own.
+    pseudonymise
+        Put pseudonyms in place of the customers' ids and names (see `privacy`). The lists with names are written to
+        `<out>/<dataset's name>/confidential/<as-of date>/`, which only the user who runs this can read.
+    pdf
+        Print all pages to `report.pdf`, too; where that fails, the manifest says why under `not_printed`.
     progress
         Told of every notebook that is done.
 
@@ -124,44 +130,60 @@ def publish(
         A notebook failed, or the data changed meanwhile; the run is kept as `<as-of date>.failed`, and the last good
         report is as it was.
     """
+    with privacy.applied(pseudonymise):
+        return _publish(dataset, as_of, only, out, settings or {}, pdf, progress)
+
+
+def _publish(
+    dataset: Path,
+    as_of: str,
+    only: Iterable[str],
+    out: Path,
+    settings: dict[str, dict[str, Any]],
+    pdf: bool,
+    progress: Progress,
+) -> Path:
     started = time.monotonic()
     data = open_dataset(dataset, as_of)
     check_quality(data)
-    parameters = _parameters(data, settings or {})
+    parameters = _parameters(data, settings)
     chosen = _chosen(notebooks(), only)
-    if stray := (settings or {}).keys() - chosen.keys() - {EVERY}:
+    if stray := settings.keys() - chosen.keys() - {EVERY}:
         raise InputError(f"--set: notebook {stray.pop()} is not among those to run")
     folder = Path(out).resolve() / data.name
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with archive.alone(folder):
             archive.recover(folder)
-        past = history.read(folder, str(data.as_of))
+        past = history.read(folder, str(data.as_of), data.pseudonyms)
         stage = Path(tempfile.mkdtemp(prefix=f".{data.as_of}-", dir=folder))
         stage.chmod(0o755)
         (stage / "notebooks").mkdir()
         (stage / "lists").mkdir()
+        apart = archive.confidential(folder, str(data.as_of)) if data.pseudonyms else None
     except OSError as error:
         raise InputError(f"the report cannot be written to {folder} ({error.strerror})") from None
     target = _target(folder, str(data.as_of), chosen)
     try:
         heading = {"title": data.title, "as_of": str(data.as_of), "note": data.settings.note}
+        if apart:
+            heading |= {"private": privacy.NOTE, "confidential": f"../{apart.parent.name}/{target.name}"}
         own = {name: _own(parameters[name]) for name in chosen}
-        definitions = history.definitions(chosen, own, [name for name in chosen if "report" in parameters[name]])
-        past.changes = history.changes(past, own, definitions, data.value_name, data.currency)
+        digests = definitions.digests(chosen, own, [name for name in chosen if "report" in parameters[name]])
+        past.changes = history.changes(past, own, digests, data.value_name, data.currency)
         given = {"previous": str(folder / past.dates[-1]) if past.dates else "", "report": str(stage)}
         for values in parameters.values():
             values |= {name: value for name, value in given.items() if name in values}
+        limit = data.settings.cell_timeout
         jobs = [
-            Job(name, path, parameters[name], stage, data.fingerprint, data.settings.cell_timeout, heading, found)
-            for (name, path), found in zip(chosen.items(), definitions.values(), strict=True)
+            Job(name, path, parameters[name], stage, data.fingerprint, limit, heading, digests[name])
+            for name, path in chosen.items()
         ]
         quarantine = _write_quarantine(data, stage / "lists")
         once = [job for job in jobs if "report" not in job.parameters]
-        again = _restating(once, past, folder, stage)
-        pages = _run(once + again, progress)
-        pages, restated = pages[: len(once)], pages[len(once) :]
-        _restate(past, restated, dataset)
+        pages = _run(once + history.restating(past, once, folder, stage), progress)
+        pages = history.restated(past, pages, len(once))
+        shutil.rmtree(stage / "restated", ignore_errors=True)
         closing = [job for job in jobs if "report" in job.parameters]
         if closing and not any(page.failure for page in pages):
             _tell(stage, _manifest(data, pages, quarantine, started, past))
@@ -179,16 +201,26 @@ def publish(
             raise ReportFailed("\n".join([*reasons, f"Nothing was published; the failed run is {kept}"]))
         manifest = _manifest(data, pages, quarantine, started, past)
         _tell(stage, manifest)
-        others = [date for date in archive.published(folder) if date != target.name]
+        others = [date for date in archive.alike(folder, data.pseudonyms) if date != target.name]
         (stage / "index.html").write_text(render.index(manifest, others), encoding="utf-8")
+        if pdf:
+            manifest |= paper.printed(
+                stage, [page.name for page in pages], f"{data.title}: customers as of {data.as_of}", progress
+            )
+            _tell(stage, manifest)
+            (stage / "index.html").write_text(render.index(manifest, others), encoding="utf-8")
+        if apart:
+            _write_apart(dataset, as_of, stage, apart)
         with archive.alone(folder):
-            archive.swap(stage, target)
+            archive.swap(stage, target, apart)
             if chosen.keys() == notebooks().keys() or not (folder / "latest").exists():
                 archive.point_latest(target)
     except OSError as error:
         raise InputError(f"the report cannot be published as {target} ({error.strerror})") from None
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+        if apart:
+            shutil.rmtree(apart, ignore_errors=True)
     return target / "index.html"
 
 
@@ -295,37 +327,6 @@ def _run(jobs: list[Job], progress: Progress) -> list[Page]:
     return pages
 
 
-def _restating(jobs: list[Job], past: history.History, folder: Path, stage: Path) -> list[Job]:
-    """Return the jobs that compute the previous report's figures as they are defined today."""
-    if not past.changes:
-        return []
-    (stage / "restated" / "notebooks").mkdir(parents=True)
-    before_it, date = ["", *past.dates][-2:]
-    given = {"as_of": date, "previous": str(folder / before_it) if before_it else ""}
-    return [
-        replace(
-            job,
-            parameters=job.parameters | {name: value for name, value in given.items() if name in job.parameters},
-            folder=stage / "restated",
-            restates=True,
-        )
-        for job in jobs
-        if job.name in past.changes
-    ]
-
-
-def _restate(past: history.History, pages: list[Page], dataset: Path) -> None:
-    """Take over what the previous report's figures are today, and what is counted up to its date."""
-    for page in pages:
-        if reason := page.failure or page.unanswerable:
-            past.refused[page.name] = reason
-        else:
-            past.restated |= {key: figure["value"] for key, figure in page.figures.items()}
-    with contextlib.suppress(InputError):  # the data no longer reach back to that date
-        if past.dates:
-            past.counted = {key: value for key, (value, *_) in _counted(open_dataset(dataset, past.dates[-1])).items()}
-
-
 def cores() -> int:
     """Return how many processes can run side by side."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -351,7 +352,10 @@ def run_notebook(job: Job) -> Page:
         page.not_described = found.not_described
         page.failure = page.failure or found.failure(job.fingerprint)
         if not page.failure and not job.restates:
-            page.lists = render.write_lists(found.lists, job.folder / "lists", job.name)
+            if "confidential" in job.heading:
+                page.lists = render.kept_apart(found.lists, job.heading["confidential"], job.name)
+            else:
+                page.lists = render.write_lists(found.lists, job.folder / "lists", job.name)
             html = render.html(found.notebook, page.lists, job.heading | {"page": page.title})
             (job.folder / f"{job.name}.html").write_text(html, encoding="utf-8")
     page.seconds = round(time.monotonic() - started, 2)
@@ -362,11 +366,25 @@ def _own(parameters: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in parameters.items() if name not in GIVEN}
 
 
+def _write_apart(dataset: Path, as_of: str, stage: Path, folder: Path) -> None:
+    """Write the lists of a report with pseudonyms with the real ids and names, for the eyes of this user only."""
+    key = privacy.key_of(dataset.resolve())
+    with privacy.applied(False):
+        data = open_dataset(dataset, as_of)
+    _write_quarantine(data, folder)
+    for executed in sorted((stage / "notebooks").glob("*.ipynb")):
+        published = privacy.restored(render.read(executed).lists, data.connection.con, key)
+        render.write_lists(published, folder, executed.stem)
+    for file in folder.iterdir():
+        file.chmod(0o600)
+
+
 def _write_quarantine(data: Dataset, folder: Path) -> list[str]:
     """Write the rows that could not be used, with the reason of each; return the files."""
     frame = data.quarantine.order_by("table", "file", "line").limit(LISTED).to_pandas()
     if frame.empty:
         return []
+    frame = frame.dropna(axis="columns", how="all")  # with pseudonyms there are no records
     columns = [{"name": name, "unit": ""} for name in frame.columns]
     rows = frame.astype(object).to_numpy().tolist()
     lists.write_xlsx(folder / "quarantine.xlsx", "Rows that are not usable", columns, rows)
@@ -380,7 +398,7 @@ def _manifest(
     """Return all that a machine needs to know of the report."""
     quality = data.quality.set_index("table")
     no_answer = [page for page in pages if page.unanswerable and not page.not_described]
-    figures = _counted(data) | {
+    figures = _counted(data, str(data.as_of)) | {
         "transactions.quarantined": (
             int(quality["quarantined"]["transactions"]),
             "rows",
@@ -400,6 +418,9 @@ def _manifest(
     manifest = {
         "title": data.title,
         "note": data.settings.note,
+        "private": privacy.NOTE if data.pseudonyms else "",
+        "pseudonyms": data.pseudonyms,
+        "pdf": "",
         "dataset": data.name,
         "as_of": str(data.as_of),
         "period": [str(day) for day in data.period],
@@ -423,17 +444,21 @@ def _manifest(
         "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - started, 2),
     }
-    return history.compared(manifest, past)
+    before = _counted(data, past.dates[-1]) if past.dates else {}
+    return history.compared(manifest, past, {key: value for key, (value, *_) in before.items()})
 
 
-def _counted(data: Dataset) -> dict[str, tuple[int | float, str, str]]:
-    """Return the figures of the transactions up to the as-of date: values, units and labels."""
-    transactions = data.table("transactions")
-    amount = float(transactions["amount"].sum().execute())
+def _counted(data: Dataset, as_of: str) -> dict[str, tuple[int | float, str, str]]:
+    """Return what the transactions up to a date add up to: values, units and labels."""
+    bought = data.table("transactions", dt.date.fromisoformat(as_of))
+    counted = bought.aggregate(
+        customers=bought["customer_id"].nunique(), amount=bought["amount"].sum().fill_null(0.0), rows=bought.count()
+    )
+    (found,) = counted.to_pandas().itertuples()
     return {
-        "customers.count": (int(transactions["customer_id"].nunique().execute()), "customers", "customers"),
-        "transactions.amount": (round(amount, 6), data.currency, "amount of all transactions"),
-        "transactions.rows": (int(transactions.count().execute()), "rows", "transaction rows"),
+        "customers.count": (int(found.customers), "customers", "customers"),
+        "transactions.amount": (round(float(found.amount), 6), data.currency, "amount of all transactions"),
+        "transactions.rows": (int(found.rows), "rows", "transaction rows"),
     }
 
 
