@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
 import ibis
 import pytest
+import world
 from filelock import FileLock
 from ibis.config import Config
 
+from crm_analysis import customer_pages, kernels, report
 from crm_analysis.examples import write_cdnow
 from crm_analysis.examples.sample import simulate
-from crm_analysis.report import notebooks
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -84,11 +86,46 @@ def published_sample(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return _published(sample, tmp_path_factory)
 
 
+class SameProcess(Executor):
+    """Runs at once what it is given."""
+
+    def __init__(self, *_: Any, **__: Any) -> None: ...
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+@pytest.fixture(scope="module")
+def same_process() -> Iterator[None]:
+    """Let reports run in the tests' own process: one kernel serves them all, so a small one takes a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "ProcessPoolExecutor", SameProcess)
+        patch.setattr(customer_pages, "ProcessPoolExecutor", SameProcess)
+        patch.setattr("logging.disable", lambda: None)
+        yield
+    kernels.end()
+
+
+@pytest.fixture(scope="session")
+def published_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the whole report on a hostile dataset (see `world`)."""
+    folder = _shared(tmp_path_factory) / "world"
+    with FileLock(f"{folder}.lock"):
+        toml = next(folder.glob("*.toml"), None) or world.write(folder)
+    return _published(toml, tmp_path_factory)
+
+
+def _shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder that all processes of the tests have in common."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
 def _published(toml: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a report once, although the tests run in several processes."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
+    folder = _shared(tmp_path_factory)
     with FileLock(folder / f"{toml.stem}.lock"):
         made = folder / f"{toml.stem}.txt"
         if not made.exists():
@@ -96,6 +133,6 @@ def _published(toml: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stderr
             names = sorted(line.split(":")[0] for line in done.stderr.splitlines())
-            assert names == sorted(notebooks()), done.stderr
+            assert names == sorted(report.notebooks()), done.stderr
             made.write_text(done.stdout.strip(), "utf-8")
     return Path(made.read_text("utf-8")).parent

@@ -11,9 +11,18 @@ from crm_analysis import report
 NOTEBOOKS = report.notebooks()
 
 
+TUTORIAL = report.NOTEBOOKS / "tutorial.ipynb"
+
+
 @pytest.fixture(params=NOTEBOOKS, scope="module")
 def notebook(request):
+    """A page of the report."""
     return nbformat.read(NOTEBOOKS[request.param], as_version=4)
+
+
+@pytest.fixture(params=[*NOTEBOOKS.values(), TUTORIAL], scope="module", ids=lambda path: path.stem)
+def any_notebook(request):
+    return nbformat.read(request.param, as_version=4)
 
 
 def test_reading_order():
@@ -27,8 +36,8 @@ def test_begins_with_its_only_title_and_ends_with_its_mark(notebook):
     assert notebook.cells[-1].source == "page.close(data)"
 
 
-def test_stores_no_outputs(notebook):
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+def test_stores_no_outputs(any_notebook):
+    code = [cell for cell in any_notebook.cells if cell.cell_type == "code"]
     assert [cell.id for cell in code if cell.outputs or cell.execution_count] == []
 
 
@@ -43,9 +52,17 @@ def test_parameters_are_annotated_literals_with_a_comment(notebook):
         ast.literal_eval(ast.parse(line).body[0].value)
 
 
-def test_defines_nothing_and_calls_no_shell(notebook):
-    for cell in notebook.cells:
+def test_defines_nothing_and_calls_no_shell(any_notebook):
+    for cell in any_notebook.cells:
         if cell.cell_type == "code":
             assert not re.search(r"^\s*[!%]", cell.source, re.M)
             kinds = {type(node) for node in ast.walk(ast.parse(cell.source))}
             assert not kinds & {ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef}
+
+
+def test_the_tutorial_is_short_and_no_page_of_the_report():
+    assert TUTORIAL not in NOTEBOOKS.values()
+    cells = nbformat.read(TUTORIAL, as_version=4).cells
+    assert [cell.id for cell in cells] == [f"tutorial-{number:02}" for number in range(1, len(cells) + 1)]
+    assert [cell.source.startswith("# ") for cell in cells].count(True) == 1
+    assert all(len(cell.source.splitlines()) <= 25 for cell in cells if cell.cell_type == "code")

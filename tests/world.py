@@ -1,4 +1,4 @@
-"""A hostile dataset: a part of the sample company with names in all scripts and attacks for names, in yen, in German."""
+"""A hostile dataset: a part of the sample company in yen, with names in all scripts, and attacks, as names."""
 
 import itertools
 from pathlib import Path
@@ -28,6 +28,7 @@ NAMES = [
     '"quoted", o\'neil; a\tb',
     "Ελληνική Εταιρεία",
 ]
+PART = 6  # of so many customers one is kept
 IDS = [
     "<!-- files of best_customers -->",
     "x" * 5000,
@@ -46,7 +47,7 @@ IDS = [
 ]
 PLACES = ["北區", "الشرق", "<img src=x onerror=alert(1)>", "דרום", "पश्चिम"]
 WAYS = ["微信", "توصية", "ดูงาน", "הפניה", "📞 Anruf", "<script>alert(2)</script>", "展示会", "店舗"]
-PEOPLE = ["田中さん", "أحمد", "דוד לוי", "प्रिया", "สมชาย", "王芳", "Zoë 🏳️‍🌈", "<b>Bold</b>", "=1+1", "김민준", "Ξένια", "$y_2$"]
+PEOPLE = ["田中さん", "أحمد", "דוד לוי", "प्रिया", "สมชาย", "王芳", "Zoë 🏳️‍🌈", "<b>Bold</b>", "=1+1", "김민준", "$y_2$"]
 GOODS = ["電動ドリル", "مطرقة", "פטיש", "हथौड़ा", "ค้อน", "锤子 4 × 40", "🔨", "Hammer <i>x</i>", "=2+3", "망치", "Σφυρί"]
 KINDS = ["工具", "أدوات", "כלים", "उपकरण", "<u>Kleidung</u>", "🐝"]
 POOLS = {  # by column, in whatever table
@@ -68,16 +69,20 @@ MONEY = ("amount", "list_amount", "acquisition_cost", "list_price", "unit_cost",
 
 def write(folder: Path) -> Path:
     """Write the dataset into a folder, and return its description."""
+    folder.mkdir()
     tables = simulate().tables
     spent = tables["transactions"].groupby("customer_id")["amount"].sum().sort_values(ascending=False)
-    best = [customer for customer in spent.index if int(customer[1:]) % 4 == 0]
+    best = [customer for customer in spent.index if int(customer[1:]) % PART == 0]
     renamed = dict(zip(best, IDS, strict=False))
     named = dict(zip(best, _endless(NAMES), strict=False))
     words = {column: {} for column in POOLS}
-    lines = [f"title = {_toml(TITLE)}\nnote = {_toml(NOTE)}", 'currency = "JPY"\nlocale = "de"\n[tables]']
+    lines = [
+        f"title = {_toml(TITLE)}\nnote = {_toml(NOTE)}",
+        'currency = "JPY"\nlocale = "de"\nparameters.acquisition.referral = "توصية"\n[tables]',
+    ]
     for name, table in tables.items():
         if "customer_id" in table:
-            table = table[table["customer_id"].str[1:].astype(int) % 4 == 0]
+            table = table[table["customer_id"].str[1:].astype(int) % PART == 0]
         if name == "customers":
             table = table.assign(name=table["customer_id"].map(named).fillna(table["name"]))
         if name == "products":

@@ -11,6 +11,7 @@ import pandas as pd
 
 from crm_analysis.customers import Table, as_table, exact_sum
 from crm_analysis.errors import Unanswerable
+from crm_analysis.numerals import plain
 
 STEP = 0.1  # width of a cell on the scale of logarithms: customers within 5 % are alike
 CELL = ["silence_step", "purchases_step", "amount_step"]
@@ -201,7 +202,7 @@ def _described(places: np.ndarray, quartiles: np.ndarray, mean_amount: float) ->
     for digits in range(2, 13):
         texts = [
             ", ".join(
-                f"{word} ({float(f'{measure:.{digits}g}'):,.12g})" if words.count(said) > 1 else word
+                f"{word} ({plain(float(f'{measure:.{digits}g}'))})" if words.count(said) > 1 else word
                 for word, measure in zip(said, measured, strict=True)
             )
             for said, measured in zip(words, measures, strict=True)

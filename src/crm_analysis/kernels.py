@@ -7,6 +7,7 @@ than an exception has gone wrong is ended, and the next notebook gets a new one.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from multiprocessing import util
 from typing import Any
@@ -19,13 +20,15 @@ ENGINE = "kept-kernel"
 
 # As `get_ipython().reset()`, without its search for garbage among all that is kept, half a second each time.
 RESET = """
-def reset(shell):
+def reset(shell, folder):
+    import os
+    os.chdir(folder)
     shell.history_manager.reset(new_session=False)
     shell.user_ns.clear()
     shell.init_user_ns()
-    shell.execution_count = 0
+    shell.execution_count = 1
 
-reset(get_ipython())
+reset(get_ipython(), {folder!r})
 """
 
 _kept: dict[str, Any] = {}  # this process' kernel
@@ -52,7 +55,7 @@ class KeptKernel(NBClientEngine):  # type: ignore[misc]  # papermill has no type
                 _kept.update(client=client, folder=folder)
                 util.Finalize(None, end, exitpriority=10)  # a worker process runs nothing else at its end
             client.km, client.kc = _kept["client"].km, _kept["client"].kc
-            client.nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(RESET)])
+            client.nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(RESET.format(folder=os.getcwd()))])
             client.execute_cell(client.nb.cells[0], 0)
             client.nb = nb_man.nb
             executed = client.execute()

@@ -17,7 +17,7 @@ from crm_analysis.numerals import changed, written
 Manifest = dict[str, Any]
 
 
-def findings(manifest: Manifest, previous: Manifest | None = None, *, most: int = 5) -> pd.DataFrame:
+def findings(manifest: Manifest, *, most: int = 5) -> pd.DataFrame:
     """Return the findings of a report with most money at stake: one of a page, the highest stake first.
 
     Parameters

@@ -17,6 +17,7 @@ import math
 import platform
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ibis.expr.types as ir
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 MIME = "application/vnd.crm-analysis+json"
 SHOWN = 10  # rows of a list that stand on the page; all are in its files
 LISTED = 10_000  # rows of a list that leave the engine
+FOLDERS = ("dataset", "report", "previous")  # parameters of which a page tells the last part: it may travel
 NAMED = 60  # characters of a name that a sentence or a chart shows
 TOLD = 90  # characters of a text that a table shows
 WIDE = 24  # characters from which a text gets a column of some width
@@ -239,6 +241,7 @@ def section() -> Iterator[None]:
 def close(data: Dataset) -> None:
     """End a notebook: say how its numbers came about, and mark it as finished for the report."""
     parameters = {name: _plain(value) for name, value in _annotated(get_ipython().user_ns).items()}
+    parameters |= {name: Path(parameters[name]).name for name in FOLDERS if parameters.get(name)}
     first, last = data.period
     facts = {
         "Data": f"{data.title}: transactions from {first} to {last}, fingerprint {data.fingerprint}",
@@ -319,7 +322,7 @@ def _html_table(
         else f"<tr>{''.join(cells)}</tr>"
         for cells, small in lines
     )
-    opening = "<table class=sortable>" if sortable else "<table>"
+    opening = '<table class="sortable">' if sortable else "<table>"
     title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(label)}">'

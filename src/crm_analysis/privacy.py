@@ -124,7 +124,9 @@ def _define(engine: duckdb.DuckDBPyConnection, key: str) -> str:
         '{digits}', '{LETTERS}'), '(....)(....)(....)', '\1-\2-\3')"""
     )
     kept = f"lower(trim(text)) IN {WORDS}"
-    engine.execute(f"CREATE OR REPLACE TEMP MACRO masked(text, code) AS CASE WHEN {kept} THEN text ELSE code END")
+    engine.execute(
+        f"CREATE OR REPLACE TEMP MACRO masked(text, code) AS CASE WHEN text IS NULL OR {kept} THEN text ELSE code END"
+    )
     tables = engine.execute("SELECT table_name FROM duckdb_tables() WHERE database_name = current_database()")
     return " UNION ".join(
         f"SELECT DISTINCT {column} AS id FROM {table} WHERE {column} IS NOT NULL"
@@ -148,9 +150,12 @@ def _hidden(engine: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
             people += " UNION SELECT name FROM customers"
         for column in (column for column in columns if column not in SCHEMAS[table]):
             quoted = '"' + column.replace('"', '""') + '"'
-            found = f"SELECT count({quoted}), count(DISTINCT {quoted}), count(*) FILTER ({quoted} IN ({people}))"
-            filled, different, known = engine.execute(f"{found} FROM customers").fetchall()[0]
-            if known or filled < SHARED * different:
+            known = f"{quoted} IN ({people}) AND lower(trim({quoted})) NOT IN {WORDS}"
+            counted = f"SELECT count({quoted}), count(DISTINCT {quoted}), count(*) FILTER ({known}) FROM customers"
+            filled, different, others = engine.execute(counted).fetchall()[0]
+            if others:  # it names other customers
+                hidden[quoted] = f"pseudonym({quoted})"
+            elif filled < SHARED * different:
                 hidden[quoted] = f"masked({quoted}, pseudonym({quoted}))"
     return hidden
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import re
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import jinja2
 import nbformat
 
 from crm_analysis import glossary, history, lists, overview
+from crm_analysis.bidi import isolated
 from crm_analysis.errors import NotDescribed, Unanswerable
 from crm_analysis.numerals import changed, written
 from crm_analysis.page import MIME
@@ -112,8 +114,7 @@ def read(executed: Path) -> Published:
 def collected(notebook: nbformat.NotebookNode, name: str) -> Published:
     """Collect what an executed notebook published; `name` is its title where it has none."""
     notebook.cells = [cell for cell in notebook.cells if ERROR_CELL not in cell.metadata.get("tags", [])]
-    headings = [cell.source for cell in notebook.cells if cell.cell_type == "markdown" and cell.source.startswith("# ")]
-    published = Published(notebook, headings[0].splitlines()[0][2:].strip() if headings else name)
+    published = Published(notebook, title(notebook, name))
     for number, cell in enumerate(notebook.cells):
         for output in cell.get("outputs", []):
             if output.output_type == "error":
@@ -121,6 +122,12 @@ def collected(notebook: nbformat.NotebookNode, name: str) -> Published:
                 del notebook.cells[number + 1 :]  # headings of what was never run
             _collect(output.get("data", {}).get(MIME, {}), published)
     return published
+
+
+def title(notebook: nbformat.NotebookNode, name: str) -> str:
+    """Return the question that a notebook answers; `name` where it has no heading."""
+    headings = [cell.source for cell in notebook.cells if cell.cell_type == "markdown" and cell.source.startswith("# ")]
+    return headings[0].splitlines()[0][2:].strip() if headings else name
 
 
 def _collect(data: dict[str, Any], published: Published) -> None:
@@ -175,6 +182,8 @@ def html(notebook: nbformat.NotebookNode, page_lists: list[dict[str, Any]], head
     """Return the page of an executed notebook: one file without code or anything outside itself."""
     about = heading | {"style": _text("style.css"), "contents": _contents(notebook)}
     body, _ = _exporter().from_notebook_node(notebook, {"report": about})
+    parts = itertools.count(1)
+    body = re.sub("<h2>", lambda _: f'<h2 id="part-{next(parts)}">', body)
     for listed in page_lists:
         body = body.replace(f"<!-- files of {listed['name']} -->", _template("files.html.j2").render(list=listed))
     todo = _template("todo.html.j2").render(lists=[listed for listed in page_lists if listed["total"]], most=TO_DO)
@@ -183,13 +192,13 @@ def html(notebook: nbformat.NotebookNode, page_lists: list[dict[str, Any]], head
     )
     body, terms = glossary.explained(body)
     body = body.replace("<!-- terms -->", _template("terms.html.j2").render(terms=terms, anchor=glossary.anchor))
-    if "<table class=sortable>" in body:
+    if 'class="sortable"' in body:
         body = body.replace("</body>", f"<script>{_text('sort.js')}</script></body>")
     return _unbroken(body)
 
 
 def _contents(notebook: nbformat.NotebookNode) -> list[tuple[str, str]]:
-    """Return the headings of a long page's parts and their anchors, as nbconvert names them."""
+    """Return the headings of a long page's parts and their anchors."""
     found = [
         line[3:].strip()
         for cell in notebook.cells
@@ -197,7 +206,7 @@ def _contents(notebook: nbformat.NotebookNode) -> list[tuple[str, str]]:
         for line in cell.source.splitlines()
         if line.startswith("## ")
     ]
-    return [(heading, heading.replace(" ", "-")) for heading in found] if len(found) >= LONG else []
+    return [(heading, f"part-{number}") for number, heading in enumerate(found, 1)] if len(found) >= LONG else []
 
 
 @functools.cache
@@ -253,9 +262,10 @@ def _line_of(figure: dict[str, Any]) -> dict[str, Any] | None:
 
 def customers(title: str, as_of: str, note: str, pages: list[dict[str, Any]]) -> str:
     """Return the first page of the customers' pages: whom there is one of, most valuable first."""
-    return _template("customers.html.j2").render(
+    html = _template("customers.html.j2").render(
         title=title, as_of=as_of, note=note, pages=pages, style=_text("style.css")
     )
+    return _unbroken(html)
 
 
 def _template(name: str) -> jinja2.Template:
@@ -265,8 +275,8 @@ def _template(name: str) -> jinja2.Template:
 
 
 def _unbroken(html: str) -> str:
-    """Keep the code of a currency and its amount on one line."""
-    return re.sub(r"\b([A-Z]{3}) (?=\d)", "\\1\N{NO-BREAK SPACE}", html)
+    """Keep the code of a currency and its amount on one line, and names from right to left off their neighbours."""
+    return isolated(re.sub(r"\b([A-Z]{3}) (?=\d)", "\\1\N{NO-BREAK SPACE}", html))
 
 
 def _text(name: str) -> str:

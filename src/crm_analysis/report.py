@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import nbformat
+
 from crm_analysis import archive, definitions, history, lists, paper, privacy, render
 from crm_analysis.dataset import Dataset, open_dataset
 from crm_analysis.errors import InputError
@@ -47,7 +49,7 @@ class Job:
     folder: Path
     fingerprint: str
     cell_timeout: int
-    heading: dict[str, str]
+    heading: dict[str, Any]
     definition: str = ""
     restates: bool = False  # an earlier report's figures, and nothing else of its page
 
@@ -176,8 +178,8 @@ def _publish(
             values |= {name: value for name, value in given.items() if name in values}
         limit = data.settings.cell_timeout
         jobs = [
-            Job(name, path, parameters[name], stage, data.fingerprint, limit, heading, digests[name])
-            for name, path in chosen.items()
+            Job(name, path, parameters[name], stage, data.fingerprint, limit, heading | beside, digests[name])
+            for (name, path), beside in zip(chosen.items(), _neighbours(chosen), strict=True)
         ]
         quarantine = _write_quarantine(data, stage / "lists")
         once = [job for job in jobs if "report" not in job.parameters]
@@ -242,6 +244,16 @@ def _chosen(all_notebooks: dict[str, Path], only: Iterable[str]) -> dict[str, Pa
     for name in wanted:
         _known("--only", name, all_notebooks, "notebook")
     return {name: path for name, path in all_notebooks.items() if not wanted or name in wanted}
+
+
+def _neighbours(chosen: dict[str, Path]) -> list[dict[str, Any]]:
+    """Return of each page the names and titles of the one before and the one after it."""
+    titles = [
+        None,
+        *((name, render.title(nbformat.read(path, as_version=4), name)) for name, path in chosen.items()),
+        None,
+    ]
+    return [{"before": before, "after": after} for before, after in zip(titles[:-2], titles[2:], strict=True)]
 
 
 def _known(where: str, name: str, names: Collection[str], what: str) -> None:

@@ -99,4 +99,4 @@ def _name(place: object) -> str:
 
 def _decimal(number: float) -> str:
     """Write a number with one decimal: 1.27 → "1.3", 0.04 → "<0.1", 0 → "0.0"."""
-    return "<0.1" if 0 < number < 0.05 else numerals.number(number, 1)
+    return f"<{numerals.number(0.1, 1)}" if 0 < number < 0.05 else numerals.number(number, 1)

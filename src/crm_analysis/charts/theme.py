@@ -12,6 +12,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 
+from crm_analysis.bidi import isolated
+
 ACCENT, WASH, WARNING, INK, GREY, PALE = "#0b5394", "#e9eff6", "#c8501e", "#1f1f1f", "#757575", "#dedede"
 PAPER = "#fefefe"  # what lies behind a chart; white is for writing on dark colours
 DARK = {  # what these colours become on a dark page
@@ -94,4 +96,4 @@ def drawn(figure: Figure) -> str:
         "".join(f"{name}:{shade[color]};" for color, name in names.items()) for shade in ({c: c for c in DARK}, DARK)
     )
     style = f"<style>:root{{{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}</style>"
-    return svg.replace(">", f">{style}", 1)
+    return isolated(svg.replace(">", f">{style}", 1))

@@ -249,7 +249,8 @@ def _distributions(
     left, most, models = np.lexsort([histories["T"], histories["frequency"]]), 15, model.neighbours()
     while len(left):
         if most > MOST:
-            raise Unanswerable(f"What {len(left):,} purchase histories lead to in {weeks:g} weeks cannot be computed.")
+            many, long = numerals.count(len(left)), numerals.plain(weeks)
+            raise Unanswerable(f"What {many} purchase histories lead to in {long} weeks cannot be computed.")
         again = []
         for rows in np.array_split(left, -(-len(left) * most // CELLS)):
             known = model.known(histories.iloc[rows])
