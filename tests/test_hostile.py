@@ -1,42 +1,32 @@
 """Bad and extreme data: one sentence that says what to do, or a report that says what it cannot."""
 
+import base64
 import csv
 import datetime as dt
 import html
 import json
-import random
+import re
 
 import nbformat
 import openpyxl
 import pytest
+import world
+from bs4 import BeautifulSoup
 from typer.testing import CliRunner
 
 from crm_analysis.cli import app
+from crm_analysis.page import NAMED
 
-IDS = [
-    "<script>alert(1)</script>",
-    '"quoted"',
-    "o'neil",
-    '=HYPERLINK("http://example.com","x")',
-    "x" * 5000,
-    "中文客户",
-    "عميل",
-    "😀",
-    "$x_1$",
-    "a,b;c\td",
-    "../../etc",
-    "NULL",
-    "<!-- files of best_customers -->",
-    "{{ 7*7 }}",
-    "-1+1",
-]
+ENGLISH = re.compile(r"\d{2,},\d{3}\b|\d,\d{3},\d{3}|\d\.\d{1,2}(?!\d)|\d\.\d{4,}")
+YEN = re.compile(r"JPY\s[\d.]+,\d|[\d.]+,\d+\sJPY")
+UNSEEN = str.maketrans(dict.fromkeys("\N{FIRST STRONG ISOLATE}\N{POP DIRECTIONAL ISOLATE}"))
 
 
-def write(folder, rows, name="shop"):
-    with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as out:
+def write(folder, rows):
+    with (folder / "shop.csv").open("w", encoding="utf-8", newline="") as out:
         csv.writer(out).writerows([["customer_id", "date", "amount"], *rows])
-    toml = folder / f"{name}.toml"
-    toml.write_text(f'title = "A <b>shop</b>"\n[tables.transactions]\npath = "{name}.csv"\n')
+    toml = folder / "shop.toml"
+    toml.write_text('title = "A shop"\n[tables.transactions]\npath = "shop.csv"\n')
     return toml
 
 
@@ -44,60 +34,109 @@ def report(toml, *arguments):
     return CliRunner().invoke(app, ["report", str(toml), "--out", str(toml.parent / "reports"), *arguments])
 
 
-def hostile_rows():
-    """135 customers who buy and stop at rates of their own; the dearest of them have the worst names."""
-    rng = random.Random(1)
-    for number, customer in enumerate([*IDS, *(f"k{i}" for i in range(120))]):
-        day = dt.date(2023, 1, 1) + dt.timedelta(days=rng.randrange(200))
-        rate, spend = rng.gammavariate(1, 1) / 40, rng.lognormvariate(3, 0.8) * (20 if number < len(IDS) else 1)
-        while day < dt.date(2024, 6, 1):
-            yield customer, day, round(spend * rng.gammavariate(4, 0.25), 2)
-            if rng.random() < 0.08:
-                break
-            day += dt.timedelta(days=1 + int(rng.expovariate(rate)))
+@pytest.fixture(scope="module")
+def pages(published_world):
+    """The pages of the report on the hostile dataset, as parsed."""
+    files = sorted(published_world.glob("*.html"))
+    return {file.stem: BeautifulSoup(file.read_text("utf-8"), "html.parser") for file in files}
 
 
 @pytest.fixture(scope="module")
-def hostile(tmp_path_factory):
-    toml = write(tmp_path_factory.mktemp("hostile"), hostile_rows(), name="it's 100% <hostile> ☠")
-    done = report(toml)
-    assert done.exit_code == 0, done.stderr
-    return next((toml.parent / "reports").iterdir()) / "latest"
+def drawings(pages):
+    """The charts of each page, as parsed."""
+    sources = {name: [image["src"] for image in page.select("img")] for name, page in pages.items()}
+    return {
+        name: [BeautifulSoup(base64.b64decode(source.partition(",")[2]), "html.parser") for source in found]
+        for name, found in sources.items()
+    }
 
 
-class TestHostileNames:
-    def test_stay_text_on_every_page(self, hostile):
-        pages = {page.stem: page.read_text(encoding="utf-8") for page in hostile.glob("*.html")}
-        assert pages.keys() >= {"index", "pareto", "pyramid", "lifecycle", "lifetime_value"}
-        for text in pages.values():
-            assert "<script" not in text
-            assert "<b>shop" not in text
-            assert "x" * 100 not in text
-        # these are among the most valuable customers, so the pages do show them
-        shown = "".join(pages.values())
-        written = [name for name in IDS if f">{html.escape(name)}<" in shown]
-        assert len(written) >= 5
-        assert any("<" in name for name in written)
+@pytest.fixture(scope="module")
+def manifest(published_world):
+    return json.loads((published_world / "manifest.json").read_text("utf-8"))
 
-    def test_stay_text_in_every_list(self, hostile):
-        sheets = sorted((hostile / "lists").glob("*.xlsx"))
-        assert len(sheets) >= 5
+
+def texts(parsed):
+    """What a reader sees of a page or a chart, element by element."""
+    for text in parsed.find_all(string=True):
+        if type(text).__name__ == "NavigableString" and text.parent.name not in ("style", "script"):
+            yield text.translate(UNSEEN).strip()
+
+
+class TestNamesOfTheWorld:
+    def test_stay_text_on_every_page(self, pages):
+        for name, page in pages.items():
+            assert len(page.select("script")) == bool(page.select("table.sortable")), name
+            assert not page.select("b > i, img[onerror], u"), name
+            assert "x" * 100 not in page.text, name
+        shown = "\n".join(text for page in pages.values() for text in texts(page))
+        wanted = [*world.IDS, *world.NAMES, *world.PEOPLE, *world.KINDS]
+        cut = [word if len(word) <= NAMED else f"{word[: NAMED - 1]}…" for word in wanted]
+        assert [word for word in cut if word not in shown] == []
+
+    def test_stand_in_charts(self, drawings):
+        shown = {text for charts in drawings.values() for chart in charts for text in texts(chart)}
+        for word in [*world.PEOPLE, *world.KINDS]:
+            assert any(word in text for text in shown), word
+        assert any(text.startswith(world.NAMES[0]) for text in shown)
+        assert not [chart for charts in drawings.values() for chart in charts if chart.select("b, script, u, image")]
+
+    def test_stand_in_lists(self, published_world):
+        sheets = sorted((published_world / "lists").glob("*.xlsx"))
+        assert len(sheets) > 30
+        found = set()
         for sheet in sheets:
             cells = [cell for row in openpyxl.load_workbook(sheet).active.iter_rows() for cell in row]
-            assert {cell.data_type for cell in cells} <= {"s", "n", "d"}
+            assert {cell.data_type for cell in cells} <= {"s", "n", "d", "b"}
             assert not any(cell.hyperlink for cell in cells)
+            found |= {cell.value for cell in cells}
+        assert found >= {*world.IDS, *world.NAMES}
+        with (published_world / "lists" / "rfm_everyone.csv").open(encoding="utf-8-sig", newline="") as file:
+            ids = {row["customer_id"] for row in csv.DictReader(file)}
+        assert ids >= {f"'{name}" if name[0] in "=-@" else name for name in world.IDS}
 
-    def test_are_all_counted(self, hostile):
-        manifest = json.loads((hostile / "manifest.json").read_text(encoding="utf-8"))
-        assert manifest["figures"]["customers.count"]["value"] == 135
+    def test_are_all_counted(self, manifest):
+        assert manifest["title"] == world.TITLE
+        assert manifest["note"] == world.NOTE
+        assert manifest["figures"]["customers.count"]["value"] == 303
         assert manifest["warnings"] == []
-        assert all(page["findings"] or page["not_described"] for page in manifest["pages"])
+        assert all(page["findings"] and not page["unanswered"] for page in manifest["pages"])
 
-    def test_executed_notebooks_are_valid(self, hostile):
-        for notebook in (hostile / "notebooks").glob("*.ipynb"):
+    def test_title_and_note_stand_on_every_page(self, pages):
+        for name, page in pages.items():
+            shown = " ".join(page.select_one("header").text.translate(UNSEEN).split())
+            assert world.NOTE in shown, name
+            assert world.TITLE in page.title.text.translate(UNSEEN), name
+
+    def test_from_right_to_left_move_no_number(self, pages):
+        """Each stands for itself, so that what follows it is shown behind it."""
+        right_to_left = re.compile("[\u0590-\u08ff]")
+        found = [text for page in pages.values() for text in page.find_all(string=right_to_left)]
+        assert len(found) > 100
+        apart = "\N{FIRST STRONG ISOLATE}[^\N{POP DIRECTIONAL ISOLATE}]*\N{POP DIRECTIONAL ISOLATE}"
+        assert not [text for text in found if right_to_left.search(re.sub(apart, "", text))]
+
+    def test_executed_notebooks_are_valid(self, published_world):
+        for notebook in (published_world / "notebooks").glob("*.ipynb"):
             nbformat.validate(nbformat.read(notebook, as_version=4))
 
 
+def test_numbers_are_written_as_the_locale_has_them_and_yen_without_decimals(pages, drawings, manifest):
+    wrong, german = [], 0
+    for name, page in pages.items():
+        for literal in page.select("details.computed, .ledger .files"):  # parameters and versions
+            literal.extract()
+        shown = [*texts(page), *(image["alt"] for image in page.select("img"))]
+        shown += [text for chart in drawings[name] for text in texts(chart)]
+        wrong += [f"{name}: {text}" for text in shown if YEN.search(text) or ENGLISH.search(text)]
+        german += sum(bool(re.search(r"JPY\s\d{1,3}\.\d{3}\b", text)) for text in shown)
+    assert wrong == []
+    assert german > 100
+    total = f"{manifest['figures']['transactions.amount']['value']:,.0f}".replace(",", ".")
+    assert f"JPY\N{NO-BREAK SPACE}{total}" in pages["index"].text
+
+
+@pytest.mark.usefixtures("same_process")
 @pytest.mark.parametrize(
     ("rows", "answers", "warnings"),
     [
@@ -125,9 +164,9 @@ class TestHostileNames:
             [(f"c{i % 9}", dt.date(2024, 1, 1) + dt.timedelta(days=3 * i), -5) for i in range(90)],
             {"customers.count": 9, "transactions.amount": -450},
             [
-                "values sum to -450.00",
+                "values sum to −450.00",
                 "Nobody has purchased anything yet",
-                "values sum to -450.00",
+                "values sum to −450.00",
                 "Nobody has purchased anything yet",
                 "Nobody has purchased anything yet",
                 "No customer has been known for 365 days",

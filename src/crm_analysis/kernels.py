@@ -20,15 +20,16 @@ ENGINE = "kept-kernel"
 
 # As `get_ipython().reset()`, without its search for garbage among all that is kept, half a second each time.
 RESET = """
-def reset(shell, folder):
+def reset(shell, folder, environment):
     import os
     os.chdir(folder)
+    os.environ.update(environment)
     shell.history_manager.reset(new_session=False)
     shell.user_ns.clear()
     shell.init_user_ns()
     shell.execution_count = 1
 
-reset(get_ipython(), {folder!r})
+reset(get_ipython(), {folder!r}, {environment!r})
 """
 
 _kept: dict[str, Any] = {}  # this process' kernel
@@ -42,6 +43,7 @@ class KeptKernel(NBClientEngine):  # type: ignore[misc]  # papermill has no type
         cls, nb_man: Any, kernel_name: str, execution_timeout: int | None = None, **kwargs: Any
     ) -> nbformat.NotebookNode:
         client = PapermillNotebookClient(nb_man, kernel_name=kernel_name, timeout=execution_timeout)
+        client.startup_timeout = 120
         client.extra_arguments = ["--log-level=CRITICAL"]
         client.owns_km = False  # nbclient then lets the kernel live
         try:
@@ -55,7 +57,9 @@ class KeptKernel(NBClientEngine):  # type: ignore[misc]  # papermill has no type
                 _kept.update(client=client, folder=folder)
                 util.Finalize(None, end, exitpriority=10)  # a worker process runs nothing else at its end
             client.km, client.kc = _kept["client"].km, _kept["client"].kc
-            client.nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(RESET.format(folder=os.getcwd()))])
+            ours = {name: value for name, value in os.environ.items() if name.startswith("CRM_ANALYSIS_")}
+            reset = RESET.format(folder=os.getcwd(), environment=ours)
+            client.nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(reset)])
             client.execute_cell(client.nb.cells[0], 0)
             client.nb = nb_man.nb
             executed = client.execute()
