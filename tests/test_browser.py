@@ -2,11 +2,13 @@
 
 import re
 import shutil
+import unicodedata
 from pathlib import Path
 from urllib.parse import unquote
 
 import pypdf
 import pytest
+import world
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 
@@ -258,3 +260,20 @@ def test_the_widest_table_is_whole_on_paper(folder, tab, tmp_path):
     assert margin - 1 < min(places) < max(places) < 595 - margin
     cells = re.compile(".*?".join(re.escape("".join(text.split())) for text in last), re.DOTALL)
     assert cells.search("".join(words.split())), last
+
+
+def test_names_in_all_scripts_are_on_paper(published_world, tab, tmp_path):
+    tab.goto((published_world / "rfm.html").as_uri())
+    tab.pdf(path=tmp_path / "page.pdf", prefer_css_page_size=True)
+    sheets = pypdf.PdfReader(tmp_path / "page.pdf").pages
+    letters = plain("".join(sheet.extract_text() for sheet in sheets))
+    for name in world.NAMES[:12]:
+        wanted = plain(name)
+        right_to_left = [letter for letter in wanted if "\u0590" <= letter < "\u0900"]
+        # a line of these is drawn from its other end, so their order says nothing
+        assert {*right_to_left} <= {*letters} if right_to_left else wanted in letters, name
+
+
+def plain(text: str) -> str:
+    """A text without blanks, and with the letters for the shapes in which a font draws them."""
+    return "".join(unicodedata.normalize("NFKC", text).split())

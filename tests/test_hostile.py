@@ -15,7 +15,7 @@ from bs4 import BeautifulSoup
 from typer.testing import CliRunner
 
 from crm_analysis.cli import app
-from crm_analysis.page import NAMED
+from crm_analysis.page import TOLD
 
 ENGLISH = re.compile(r"\d{2,},\d{3}\b|\d,\d{3},\d{3}|\d\.\d{1,2}(?!\d)|\d\.\d{4,}")
 YEN = re.compile(r"JPY\s[\d.]+,\d|[\d.]+,\d+\sJPY")
@@ -71,7 +71,7 @@ class TestNamesOfTheWorld:
             assert "x" * 100 not in page.text, name
         shown = "\n".join(text for page in pages.values() for text in texts(page))
         wanted = [*world.IDS, *world.NAMES, *world.PEOPLE, *world.KINDS]
-        cut = [word if len(word) <= NAMED else f"{word[: NAMED - 1]}…" for word in wanted]
+        cut = [word if len(word) <= TOLD else f"{word[: TOLD - 1]}…" for word in wanted]
         assert [word for word in cut if word not in shown] == []
 
     def test_stand_in_charts(self, drawings):
