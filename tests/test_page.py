@@ -1,5 +1,6 @@
 """What a notebook publishes is shown to the reader, harmlessly, and carried as data."""
 
+import base64
 import datetime as dt
 import json
 
@@ -59,10 +60,12 @@ def test_figure(shown):
 
 
 def test_chart(shown):
-    page.chart(Figure(figsize=(2, 1)), alt="An empty chart.")
-    bundle, metadata = shown[0]
-    assert bundle["image/png"].startswith("iVBOR")
-    assert metadata["image/png"] == {"alt": "An empty chart.", "width": 192}
+    page.chart(Figure(figsize=(2, 1)), alt='An "empty" chart.')
+    html = shown[0][0]["text/html"]
+    svg = base64.b64decode(html.partition("base64,")[2].partition('"')[0]).decode()
+    assert svg.startswith("<svg")
+    assert "prefers-color-scheme:dark" in svg
+    assert 'alt="An &quot;empty&quot; chart." width="192"' in html
     with pytest.raises(ValueError, match="alternative text"):
         page.chart(Figure(), alt=" ")
 
@@ -90,7 +93,7 @@ class TestList:
             ["x" * 500, None, "2024-02-29", 3],
         ]
         assert "<script>" not in bundle["text/html"]
-        assert "x" * 60 not in bundle["text/html"]
+        assert "x" * page.TOLD not in bundle["text/html"]
         assert ">value (EUR)<" in bundle["text/html"]
         json.dumps(bundle, allow_nan=False)
 

@@ -119,9 +119,10 @@ class TestWholeReport:
     def test_page_stands_alone(self, published, name):
         page = Tags(published / f"{name}.html")
         assert len(page.all("h1")) == 1
-        assert page.all("script") == page.all("link") == page.all("iframe") == []
+        assert page.all("script") in ([], [{}])  # the one that sorts lists stands on the page itself
+        assert page.all("link") == page.all("iframe") == []
         for image in page.all("img"):
-            assert image["src"].startswith("data:image/png;base64,")
+            assert image["src"].startswith("data:image/svg+xml;base64,")
             assert len(image["alt"]) > 30
         for tag, attributes in page.tags:
             for key in ("src", "href", "srcset", "action"):
@@ -141,7 +142,7 @@ class TestWholeReport:
     def test_links_lead_somewhere(self, published):
         for page in published.glob("*.html"):
             for link in Tags(page).all("a"):
-                assert (published / link["href"]).exists(), link
+                assert (published / link["href"].partition("#")[0]).exists(), link
 
     def test_what_needs_other_tables_is_said_on_the_page_and_the_index(self, published, manifest):
         lacking = {page["name"]: page["unanswered"] for page in manifest["pages"]}

@@ -28,7 +28,7 @@ NAMES = [
     '"quoted", o\'neil; a\tb',
     "Ελληνική Εταιρεία",
 ]
-PART = 6  # of so many customers one is kept
+PART = 8  # of so many customers one is kept
 IDS = [
     "<!-- files of best_customers -->",
     "x" * 5000,
@@ -64,6 +64,12 @@ POOLS = {  # by column, in whatever table
     "industry": KINDS,
     "preference": [NOTE],
 }
+SETTINGS = f"""
+currency = "JPY"
+locale = "de"
+parameters.acquisition.referral = "{WAYS[1]}"
+parameters.service.near_days = 60
+[tables]"""
 MONEY = ("amount", "list_amount", "acquisition_cost", "list_price", "unit_cost", "unit_price", "cost")
 
 
@@ -76,10 +82,7 @@ def write(folder: Path) -> Path:
     renamed = dict(zip(best, IDS, strict=False))
     named = dict(zip(best, _endless(NAMES), strict=False))
     words = {column: {} for column in POOLS}
-    lines = [
-        f"title = {_toml(TITLE)}\nnote = {_toml(NOTE)}",
-        'currency = "JPY"\nlocale = "de"\nparameters.acquisition.referral = "توصية"\n[tables]',
-    ]
+    lines = [f"title = {_toml(TITLE)}", f"note = {_toml(NOTE)}", SETTINGS]
     for name, table in tables.items():
         if "customer_id" in table:
             table = table[table["customer_id"].str[1:].astype(int) % PART == 0]

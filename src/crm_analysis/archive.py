@@ -45,7 +45,7 @@ def told(report: Path | str) -> dict[str, Any]:
             raise ValueError("a manifest is an object")
         return found
     except OSError:
-        raise Unanswerable(f"There is no report in {Path(report).name or 'no folder'} to look at.") from None
+        raise Unanswerable(f"There is no report in {report} yet: `crm-analysis report` makes one.") from None
     except ValueError:
         raise InputError(f"{manifest}: the report's manifest is damaged; move that report away") from None
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 MIME = "application/vnd.crm-analysis+json"
 SHOWN = 10  # rows of a list that stand on the page; all are in its files
 LISTED = 10_000  # rows of a list that leave the engine
-FOLDERS = ("dataset", "report", "previous")  # parameters of which a page tells the last part: it may travel
+PATHS = ("dataset", "report", "previous")  # parameters of which a page tells no more than the last part: it travels
 NAMED = 60  # characters of a name that a sentence or a chart shows
 TOLD = 90  # characters of a text that a table shows
 WIDE = 24  # characters from which a text gets a column of some width
@@ -241,10 +241,13 @@ def section() -> Iterator[None]:
 def close(data: Dataset) -> None:
     """End a notebook: say how its numbers came about, and mark it as finished for the report."""
     parameters = {name: _plain(value) for name, value in _annotated(get_ipython().user_ns).items()}
-    parameters |= {name: Path(parameters[name]).name for name in FOLDERS if parameters.get(name)}
+    parameters |= {name: Path(parameters[name]).name.lstrip(".") for name in PATHS if parameters.get(name)}
     first, last = data.period
     facts = {
         "Data": f"{data.title}: transactions from {first} to {last}, fingerprint {data.fingerprint}",
+        "Rows not usable": ", ".join(
+            f"{row.table} {count(row.quarantined)} of {count(row.read)}" for row in data.quality.itertuples()
+        ),
         "As-of date": f"{data.as_of}; nothing after it was read",
         "Value of a customer": f"{data.value_name}, in {data.currency or 'the currency of the data'}",
         "Parameters": ", ".join(f"{name} = {value!r}" for name, value in parameters.items()),
