@@ -16,7 +16,7 @@ import world
 from filelock import FileLock
 from ibis.config import Config
 
-from crm_analysis import customer_pages, kernels, report
+from crm_analysis import kernels, report
 from crm_analysis.examples import write_cdnow
 from crm_analysis.examples.sample import simulate
 
@@ -102,7 +102,6 @@ def same_process() -> Iterator[None]:
     """Let reports run in the tests' own process: one kernel serves them all, so a small one takes a second."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report, "ProcessPoolExecutor", SameProcess)
-        patch.setattr(customer_pages, "ProcessPoolExecutor", SameProcess)
         patch.setattr("logging.disable", lambda: None)
         yield
     kernels.end()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import warnings
 from collections import Counter, defaultdict
 from itertools import pairwise
@@ -104,6 +105,10 @@ def test_who_is_new_and_who_is_old():
         analogy.first_days(log, as_of=AS_OF, early_days=365)
 
 
+def hash_of(who: str) -> str:
+    return hashlib.sha256(who.encode()).hexdigest()
+
+
 def crowd(size: int = 600, seed: int = 0) -> pd.DataFrame:
     """Old customers who joined over three years, as `old_customers` returns them."""
     rng = np.random.default_rng(seed)
@@ -178,7 +183,7 @@ def test_old_customers_are_taken_at_equal_distances_new_ones_by_what_they_brough
     frame = pd.DataFrame(
         {
             "customer_id": [f"c{i:04d}" for i in range(600)],
-            "first_purchase": [START + dt.timedelta(days=i % 90) for i in range(600)],
+            "first_purchase": [START + dt.timedelta(days=i) for i in range(600)],
             "age": [365, 364] * 300,
             "so_far": [float(i * 7 % 600) for i in range(600)],
         }
@@ -328,6 +333,32 @@ def test_order_of_rows_changes_nothing(sample):
         found.append((analogy.judge(analogy.learn(old), new), analogy.validate(old).held))
     for one, other in zip(*found, strict=True):
         pd.testing.assert_frame_equal(one, other, check_exact=True)
+
+
+@pytest.mark.parametrize("rows", [20_000, 150])
+def test_other_identifiers_change_no_figure(rows, monkeypatch):
+    """Neither where the halves judge each other nor where only some are taken, whoever has equals."""
+    monkeypatch.setattr(analogy, "ROWS", rows)
+    rng = np.random.default_rng(4)
+    log = pd.DataFrame(
+        {
+            "customer_id": rng.integers(0, 400, 1500).astype(str),
+            "date": [AS_OF - dt.timedelta(days=int(day)) for day in rng.integers(0, 120, 1500)],
+            "amount": rng.choice([5.0, 10.0, 20.0], 1500),
+        }
+    )
+    found = []
+    for key in ("", "other "):
+        renamed = log.assign(customer_id=(key + log["customer_id"]).map(hash_of))
+        days = analogy.first_days(renamed, as_of=AS_OF, **DAYS)
+        old, new = analogy.old_customers(days, 80), analogy.new_customers(days, 80)
+        checked = analogy.validate(old, **DAYS)
+        assert (checked.since, len(checked.held)) == (None, len(old) // 2)
+        judged = analogy.judge(analogy.learn(old), new, **DAYS)
+        found.append((old, new, checked.held, judged))
+    for one, other in zip(*found, strict=True):
+        assert not one["customer_id"].equals(other["customer_id"])
+        pd.testing.assert_frame_equal(one.drop(columns="customer_id"), other.drop(columns="customer_id"))
 
 
 def test_first_days_of_who_was_there_before_the_data_are_not_known():

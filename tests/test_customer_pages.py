@@ -204,6 +204,7 @@ as_of: str = ""
 customer_id: str = ""
 ===
 import os, time
+import pandas as pd
 from types import SimpleNamespace
 from crm_analysis import page
 assert "left" not in dir(), "names of the customer before are still there"
@@ -211,7 +212,7 @@ left = 1
 if customer_id == "dies": os._exit(3)
 if customer_id == "slow": time.sleep(100)
 ===
-page.close(SimpleNamespace(period="12", title="", fingerprint="f", as_of="", value_name="", currency=""))"""
+page.close(SimpleNamespace(period="12", title="", fingerprint="f", as_of="", value_name="", currency="", quality=pd.DataFrame()))"""
 
 
 def test_the_next_page_is_made_after_a_kernel_that_died_or_was_too_slow(tmp_path, monkeypatch, same_process):

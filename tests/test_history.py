@@ -142,7 +142,7 @@ class TestRestated:
         found = quick(DATES[1], limit=5)
         assert found["warnings"] == [
             f"loyal? This is not compared with the report of {DATES[0]}: its definition has changed, and it cannot be"
-            " computed anew for that date (ValueError: no (at In [3]))."
+            " computed anew for that date (its notebook fails for that date)."
         ]
         assert history.comparable(found).keys() == {key for key in found["figures"] if not key.startswith("loyal.")}
         assert value(found, what="before") == 12

@@ -475,6 +475,13 @@ class TestBaselines:
         again = baselines.gradient_boosting(table.order_by("amount"), MIDDLE, SPLIT)
         pd.testing.assert_frame_equal(found, again)
 
+    def test_other_identifiers_change_nothing(self, table, monkeypatch):
+        monkeypatch.setattr(baselines, "SAMPLE", 500)
+        renamed = table.mutate(customer_id=table["customer_id"].reverse())
+        found = [[rule(log, MIDDLE, SPLIT) for rule in baselines.REFERENCES.values()] for log in (table, renamed)]
+        for one, other in zip(*found, strict=True):
+            pd.testing.assert_frame_equal(one, other)
+
     def test_nothing_to_learn_from(self):
         once = pd.DataFrame({"customer_id": range(9), "date": pd.Timestamp("2020-01-01"), "amount": 1.0})
         later = pd.DataFrame({"customer_id": range(9), "date": pd.Timestamp("2021-01-01"), "amount": 1.0})

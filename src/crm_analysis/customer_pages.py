@@ -6,11 +6,10 @@ What a customer is compared with is the same for all, and a kernel finds it out 
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import time
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -119,7 +118,7 @@ def _file(customer_id: str) -> str:
 
 
 def _job(data: Dataset, folder: Path, customer_id: str) -> Job:
-    heading = {"title": data.title, "as_of": str(data.as_of), "note": data.settings.note, "page": customer_id}
+    heading = report.heading_of(data) | {"page": customer_id}
     return Job(
         customer_id,
         {"dataset": str(data.path), "as_of": str(data.as_of), "customer_id": customer_id},
@@ -132,22 +131,17 @@ def _job(data: Dataset, folder: Path, customer_id: str) -> Job:
 
 def _made(jobs: list[Job], progress: report.Progress) -> list[Made]:
     """Make the pages in processes, at most one per core, each with one kernel; return them in the order given."""
-    context = multiprocessing.get_context("spawn")
     pages = {}
-    with ProcessPoolExecutor(min(report.cores(), len(jobs)), mp_context=context) as pool:
+    with report.workers(len(jobs)) as pool:
         running = {pool.submit(make, job): job for job in jobs}
-        try:
-            for done in as_completed(running):
-                job = running[done]
-                try:
-                    page = done.result()
-                except Exception as error:  # the worker process itself died
-                    page = Made(job.customer_id, f"{type(error).__name__}: {error}")
-                pages[job.customer_id] = page
-                progress(job.customer_id, "failed" if page.failure else "done", page.seconds)
-        except BaseException:  # interrupted: neither wait for what runs nor begin what waits
-            report.stop(pool)
-            raise
+        for done in as_completed(running):
+            job = running[done]
+            try:
+                page = done.result()
+            except Exception as error:  # the worker process itself died
+                page = Made(job.customer_id, f"{type(error).__name__}: {error}")
+            pages[job.customer_id] = page
+            progress(job.customer_id, "failed" if page.failure else "done", page.seconds)
     return [pages[job.customer_id] for job in jobs]
 
 
@@ -162,7 +156,7 @@ def make(job: Job) -> Made:
     if found and not failure:
         failure = found.failure(job.fingerprint) or found.unanswerable
     if failure or not found:
-        return Made(job.customer_id, failure, seconds=time.monotonic() - started)
+        return Made(job.customer_id, failure or "its notebook wrote nothing", seconds=time.monotonic() - started)
     unfinished.write_text(render.html(found.notebook, [], job.heading), encoding="utf-8")
     os.replace(unfinished, job.file)
     return Made(job.customer_id, figures=found.figures, seconds=time.monotonic() - started)

@@ -18,7 +18,16 @@ from typing import Any
 import nbformat
 
 PACKAGE = Path(__file__).parent
-SHOWING = ("archive", "charts", "lists", "numerals", "page")  # what notebooks import that computes no figure
+SHOWING = (
+    "archive",
+    "charts",
+    "errors",
+    "lists",
+    "numerals",
+    "page",
+    "privacy",
+    "settings",
+)  # what notebooks import that computes no figure
 
 
 def digests(

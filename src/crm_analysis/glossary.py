@@ -45,8 +45,7 @@ TERMS = {
     "tier": "A customer's place in the pyramid by value: important, major, ordinary or small.",
     "won back": "Had fallen silent, and has bought again.",
 }
-LOWER = {term.lower(): term for term in TERMS}
-ANY = re.compile(rf"\b(?:{'|'.join(map(re.escape, sorted(TERMS, key=len, reverse=True)))})s?\b", re.IGNORECASE)
+ANY = re.compile(rf"\b(?:{'|'.join(map(re.escape, sorted(TERMS, key=len, reverse=True)))})s?\b")
 PARAGRAPH = re.compile(r"<(p|li)\b[^>]*>(.*?)</\1>", re.DOTALL)
 NOT_TEXT = re.compile(r"(<(?:a|code)\b.*?</(?:a|code)>|<[^>]*>)", re.DOTALL)
 
@@ -54,7 +53,8 @@ NOT_TEXT = re.compile(r"(<(?:a|code)\b.*?</(?:a|code)>|<[^>]*>)", re.DOTALL)
 def explained(html: str) -> tuple[str, dict[str, str]]:
     """Link the first occurrence of each term in a page's text to its explanation.
 
-    Only paragraphs and items of lists are looked at: headings, tables and links stay as they are.
+    Only paragraphs and items of lists are looked at: headings, tables and links stay as they are, and so does what is
+    written with another capital letter, which may be somebody's name.
 
     Returns
     -------
@@ -64,8 +64,7 @@ def explained(html: str) -> tuple[str, dict[str, str]]:
     found: dict[str, str] = {}
 
     def link(match: re.Match[str]) -> str:
-        lower = match[0].lower()
-        term = LOWER.get(lower) or LOWER[lower.removesuffix("s")]
+        term = match[0] if match[0] in TERMS else match[0].removesuffix("s")
         if term in found:
             return match[0]
         found[term] = TERMS[term]

@@ -95,13 +95,14 @@ def read(folder: Path, as_of: str, pseudonyms: str = "") -> History:
     So are those that name the customers in another way, by name or by pseudonyms of another key.
     """
     found = History()
-    for date in [date for date in archive.published(folder) if date < as_of][-MOST:]:
+    for date in [date for date in archive.published(folder) if date < as_of]:
         try:
             report = Report.model_validate_json((folder / date / "manifest.json").read_bytes())
             if report.pseudonyms == pseudonyms:
                 found.reports[date] = report
         except (OSError, ValueError):
             found.unreadable.append(date)
+    found.reports = dict([*found.reports.items()][-MOST:])
     return found
 
 
@@ -143,8 +144,8 @@ def restating(history: History, jobs: list[Job], folder: Path, stage: Path) -> l
 def restated(history: History, pages: list[Made], count: int) -> list[Made]:
     """Take over what was restated, which stands behind the pages of the report itself; return these."""
     for page in pages[count:]:
-        if reason := page.failure or page.unanswerable:
-            history.refused[page.name] = reason
+        if page.failure or page.unanswerable:
+            history.refused[page.name] = page.unanswerable or "its notebook fails for that date"
         else:
             history.restated |= {key: figure["value"] for key, figure in page.figures.items()}
     return pages[:count]

@@ -13,6 +13,7 @@ from multiprocessing import util
 from typing import Any
 
 import nbformat
+from jupyter_core.utils import run_sync
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 
@@ -27,12 +28,13 @@ def reset(shell, folder, environment):
     shell.history_manager.reset(new_session=False)
     shell.user_ns.clear()
     shell.init_user_ns()
+    shell.user_ns["__name__"] = "__main__"
     shell.execution_count = 1
 
 reset(get_ipython(), {folder!r}, {environment!r})
 """
 
-_kept: dict[str, Any] = {}  # this process' kernel
+_kept: dict[str, Any] = {}  # this process' kernel, and where its files are
 
 
 class KeptKernel(NBClientEngine):  # type: ignore[misc]  # papermill has no types
@@ -46,15 +48,16 @@ class KeptKernel(NBClientEngine):  # type: ignore[misc]  # papermill has no type
         client.startup_timeout = 120
         client.extra_arguments = ["--log-level=CRITICAL"]
         client.owns_km = False  # nbclient then lets the kernel live
+        if "client" in _kept and not run_sync(_kept["client"].km.is_alive)():  # it died since
+            end()
         try:
-            if not _kept:
+            if "client" not in _kept:
+                _kept["client"] = client
                 client.km = client.create_kernel_manager()
                 # With TCP another kernel may take the same port at the same moment.
-                client.km.transport, folder = "ipc", tempfile.TemporaryDirectory(prefix="kernel-")
-                client.km.connection_file = f"{folder.name}/kernel.json"
+                client.km.transport, client.km.connection_file = "ipc", f"{_folder()}/{os.getpid()}.json"
                 client.start_new_kernel()
                 client.start_new_kernel_client()
-                _kept.update(client=client, folder=folder)
                 util.Finalize(None, end, exitpriority=10)  # a worker process runs nothing else at its end
             client.km, client.kc = _kept["client"].km, _kept["client"].kc
             ours = {name: value for name, value in os.environ.items() if name.startswith("CRM_ANALYSIS_")}
@@ -74,8 +77,19 @@ class KeptKernel(NBClientEngine):  # type: ignore[misc]  # papermill has no type
 papermill_engines.register(ENGINE, KeptKernel)
 
 
+def keep_in(folder: str) -> None:
+    """Let the files of this process' kernel lie in a folder, which whoever made it removes."""
+    _kept["folder"] = folder
+
+
+def _folder() -> str:
+    if "folder" not in _kept:
+        _kept["own"] = tempfile.TemporaryDirectory(prefix="kernel-")
+        _kept["folder"] = _kept["own"].name
+    return str(_kept["folder"])
+
+
 def end() -> None:
     """End the kernel, if there is one."""
     if client := _kept.pop("client", None):
         client._cleanup_kernel()
-        _kept.pop("folder").cleanup()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import datetime as dt
 import math
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from functools import cache
 from typing import Any
 
@@ -18,6 +18,7 @@ from babel.numbers import NumberPattern, get_currency_precision
 
 MINUS = "\N{MINUS SIGN}"
 UNKNOWN = "–"
+LONGEST = 12  # decimals
 
 _locale = Locale("en")
 
@@ -31,10 +32,11 @@ def use(locale: str) -> None:
 
 def number(value: float, digits: int = 0, *, sign: bool = False) -> str:
     """Write a number: (1234.56, 1) → "1,234.6"; `sign` marks one above 0, too."""
-    if pd.isna(value):
+    if pd.isna(value) or math.isinf(value):
         return UNKNOWN
     text = f"{abs(value):.{digits}f}"
-    shown = _pattern(digits).apply(Decimal(text), _locale)
+    with localcontext(prec=400):  # as many digits as a float can have before its point
+        shown = _pattern(digits).apply(Decimal(text), _locale)
     mark = "" if not float(text) else MINUS if value < 0 else "+" if sign else ""
     return mark + shown
 
@@ -74,26 +76,31 @@ def written(value: Any, unit: str = "") -> str:
 
 def plain(value: float, most: int = 10) -> str:
     """Write a number with as many decimals as it needs, at most `most` significant digits; whole ones whole."""
-    if pd.isna(value) or float(value).is_integer() or not most:
+    if pd.isna(value) or math.isinf(value) or float(value).is_integer() or not most:
         return number(value)
-    digits = max(0, most - 1 - math.floor(math.log10(abs(value))))
+    digits = min(max(0, most - 1 - math.floor(math.log10(abs(value)))), LONGEST)
     while digits and round(value, digits) == round(value, digits - 1):
         digits -= 1
     return number(value, digits)
 
 
 def changed(now: dict[str, Any], before: dict[str, Any] | None) -> str:
-    """Write how a published figure has changed since an earlier report: shares in points, the rest in per cent."""
+    """Write how a published figure has changed since an earlier report: shares in points, the rest in per cent.
+
+    Where per cent say little, beside 0 or less or a hundredth, the earlier value itself is written.
+    """
     if before is None or before["unit"] != now["unit"]:
         return ""
     old, new = before["value"], now["value"]
     if not all(isinstance(value, int | float) for value in (old, new)):
         return ""
-    if old == new:
+    if math.isclose(old, new, rel_tol=1e-9, abs_tol=1e-9):
         return "unchanged"
     if now["unit"] == "share":
         return f"{number((new - old) * 100, 1, sign=True)} points"
-    return percent(new / old - 1, 1, sign=True) if old > 0 else f"from {written(old, now['unit'])}"
+    if old > 0 and abs(new) <= 100 * old:
+        return percent(new / old - 1, 1, sign=True)
+    return f"from {written(old, now['unit'])}"
 
 
 def is_currency(unit: str) -> bool:

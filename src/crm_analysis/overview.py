@@ -24,8 +24,6 @@ def findings(manifest: Manifest, *, most: int = 5) -> pd.DataFrame:
     ----------
     manifest
         The report.
-    previous
-        No longer read: the report's own manifest says what its figures were before.
     most
         The most findings to return.
 

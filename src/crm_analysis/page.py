@@ -305,7 +305,7 @@ def _html_table(
     few: Sequence[bool] = (),
     sortable: bool = False,
 ) -> str:
-    """Write a table whose headings carry the units, numbers aligned and with equal decimals in each column.
+    """Write a table whose headings carry the units, numbers aligned; those with a unit have equal decimals in a column.
 
     Rows of few customers are grey, with a star in their first cell. In a sortable table cells carry their numbers.
     """

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 import nbformat
 
-from crm_analysis import glossary, history, lists, overview
+from crm_analysis import glossary, history, lists, numerals, overview
 from crm_analysis.bidi import isolated
 from crm_analysis.errors import NotDescribed, Unanswerable
 from crm_analysis.numerals import changed, written
@@ -180,6 +180,7 @@ def kept_apart(published: list[dict[str, Any]], folder: str, page: str) -> list[
 
 def html(notebook: nbformat.NotebookNode, page_lists: list[dict[str, Any]], heading: dict[str, Any]) -> str:
     """Return the page of an executed notebook: one file without code or anything outside itself."""
+    numerals.use(heading.get("locale", "en"))
     about = heading | {"style": _text("style.css"), "contents": _contents(notebook)}
     body, _ = _exporter().from_notebook_node(notebook, {"report": about})
     parts = itertools.count(1)
@@ -187,9 +188,8 @@ def html(notebook: nbformat.NotebookNode, page_lists: list[dict[str, Any]], head
     for listed in page_lists:
         body = body.replace(f"<!-- files of {listed['name']} -->", _template("files.html.j2").render(list=listed))
     todo = _template("todo.html.j2").render(lists=[listed for listed in page_lists if listed["total"]], most=TO_DO)
-    body = re.sub(
-        r'<p class="finding">(.*?</p>)', lambda m: f'<p class="finding lead-finding">{m[1]}{todo}', body, count=1
-    )
+    finding = re.compile('<p class="finding">(.*?</p>)', re.DOTALL)
+    body = finding.sub(lambda found: f'<p class="finding lead-finding">{found[1]}{todo}', body, count=1)
     body, terms = glossary.explained(body)
     body = body.replace("<!-- terms -->", _template("terms.html.j2").render(terms=terms, anchor=glossary.anchor))
     if 'class="sortable"' in body:

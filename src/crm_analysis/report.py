@@ -13,8 +13,9 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -167,7 +168,7 @@ def _publish(
         raise InputError(f"the report cannot be written to {folder} ({error.strerror})") from None
     target = _target(folder, str(data.as_of), chosen)
     try:
-        heading = {"title": data.title, "as_of": str(data.as_of), "note": data.settings.note}
+        heading = heading_of(data)
         if apart:
             heading |= {"private": privacy.NOTE, "confidential": f"../{apart.parent.name}/{target.name}"}
         own = {name: _own(parameters[name]) for name in chosen}
@@ -224,6 +225,12 @@ def _publish(
         if apart:
             shutil.rmtree(apart, ignore_errors=True)
     return target / "index.html"
+
+
+def heading_of(data: Dataset) -> dict[str, Any]:
+    """Return what stands on every page, and how its numbers are written."""
+    note, locale = data.settings.note, data.settings.locale
+    return {"title": data.title, "as_of": str(data.as_of), "note": note, "locale": locale}
 
 
 def check_quality(data: Dataset) -> None:
@@ -319,36 +326,44 @@ def _run(jobs: list[Job], progress: Progress) -> list[Page]:
     """Run the notebooks in processes, at most one per core; return their pages in reading order."""
     if not jobs:
         return []
-    context = multiprocessing.get_context("spawn")
     pages: list[Page] = [Page(job.name) for job in jobs]
-    with ProcessPoolExecutor(min(cores(), len(jobs)), mp_context=context) as pool:
+    with workers(len(jobs)) as pool:
         running = {pool.submit(run_notebook, job): place for place, job in enumerate(jobs)}
-        try:
-            for done in as_completed(running):
-                job = jobs[running[done]]
-                try:
-                    page = done.result()
-                except Exception as error:  # the worker process itself died
-                    page = Page(job.name, failure=f"{type(error).__name__}: {error}")
-                pages[running[done]] = page
-                if not job.restates:
-                    progress(job.name, "failed" if page.failure else "done", page.seconds)
-        except BaseException:  # interrupted: neither wait for what runs nor begin what waits
-            stop(pool)
-            raise
+        for done in as_completed(running):
+            job = jobs[running[done]]
+            try:
+                page = done.result()
+            except Exception as error:  # the worker process itself died
+                page = Page(job.name, failure=f"{type(error).__name__}: {error}")
+            pages[running[done]] = page
+            if not job.restates:
+                progress(job.name, "failed" if page.failure else "done", page.seconds)
     return pages
 
 
-def cores() -> int:
-    """Return how many processes can run side by side."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+@contextmanager
+def workers(jobs: int) -> Iterator[Executor]:
+    """Open a pool of processes, each with a kernel, at most one per core; an exception ends them, whatever they do."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with (
+        tempfile.TemporaryDirectory(prefix="kernels-", ignore_cleanup_errors=True) as folder,
+        ProcessPoolExecutor(
+            min(cores, jobs), multiprocessing.get_context("spawn"), initializer=_begin, initargs=(folder,)
+        ) as pool,
+    ):
+        try:
+            yield pool
+        except BaseException:  # interrupted: neither wait for what runs nor begin what waits
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in multiprocessing.active_children():
+                worker.terminate()
+            raise
 
 
-def stop(pool: ProcessPoolExecutor) -> None:
-    """End the processes of a pool, whatever they do."""
-    pool.shutdown(wait=False, cancel_futures=True)
-    for worker in multiprocessing.active_children():
-        worker.terminate()
+def _begin(folder: str) -> None:
+    from crm_analysis import kernels
+
+    kernels.keep_in(folder)
 
 
 def run_notebook(job: Job) -> Page:

@@ -9,11 +9,11 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import PercentFormatter
 
 from crm_analysis.charts.drawing import hatch_losses, headings, heat_map, matrix
-from crm_analysis.charts.theme import ACCENT, GREY, PALE, WASH, new_figure
+from crm_analysis.charts.theme import ACCENT, DEEP, GREY, PALE, WASH, new_figure
 from crm_analysis.numerals import count, percent
 
 # Tiers, best first, from deep blue to grey.
-TIER_COLORS = {"important": ACCENT, "major": "#4a8ac4", "ordinary": "#9cc3e4", "small": "#c4c9ce"}
+TIER_COLORS = {"important": DEEP, "major": "#4a8ac4", "ordinary": "#9cc3e4", "small": "#c4c9ce"}
 
 
 def concentration_curve(concentration: pd.DataFrame, mark: float, share: float, value_name: str) -> Figure:

@@ -35,7 +35,9 @@ def heat_map(table: pd.DataFrame, top: float, write: Callable[..., str], rows: s
     """Shade each cell from 0 to ``top`` and write its number in it; NaN stays blank."""
     with new_figure(1.2 + 0.55 * len(table)) as (figure, ax):
         texts = table.map(lambda number: "" if np.isnan(number) else write(number))
-        heatmap(table, vmin=0, vmax=top, cmap=HEAT, annot=texts, fmt="", linewidths=2, cbar=False, ax=ax)
+        heatmap(
+            table, vmin=0, vmax=top, cmap=HEAT, annot=texts, fmt="", linewidths=2, linecolor=PAPER, cbar=False, ax=ax
+        )
         for text, number in zip(ax.texts, table.stack().dropna(), strict=True):  # seaborn's own choice is too pale
             text.set_color("white" if number > 0.81 * top else "black")
         ax.tick_params(axis="y", rotation=0)

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 
 from crm_analysis import numerals
 from crm_analysis.charts.drawing import bars, date_axis, number_axis, side_labels
-from crm_analysis.charts.theme import ACCENT, GREY, INK, PALE, new_figure
+from crm_analysis.charts.theme import ACCENT, DEEP, GREY, INK, PALE, new_figure
 
 # What may foretell: a model, several together, or a guess that needs no model.
-KIND_COLORS = {"model": ACCENT, "average": "#4a8ac4", "reference": "#c4c9ce"}
+KIND_COLORS = {"model": DEEP, "average": "#4a8ac4", "reference": "#c4c9ce"}
 
 
 def tracking(tracking: pd.DataFrame, split: str | date) -> Figure:

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from crm_analysis.charts.drawing import date_axis, headings, heat_map, matrix, number_axis, side_labels
-from crm_analysis.charts.theme import ACCENT, INK, PALE, PAPER, new_figure
+from crm_analysis.charts.theme import ACCENT, DEEP, INK, PALE, PAPER, new_figure
 from crm_analysis.numerals import count, percent
 
 # Stages in the order of a customer's life: blue while customers buy, amber when they pause, grey outside.
@@ -15,7 +15,7 @@ STAGE_COLORS = {
     "target": "#bcc4ca",
     "first-time": "#a9cdea",
     "repeat": "#4a8ac4",
-    "loyal": ACCENT,
+    "loyal": DEEP,
     "dormant": "#eda63a",
     "lost": "#b0b0b0",
 }

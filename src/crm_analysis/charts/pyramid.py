@@ -8,11 +8,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from crm_analysis.charts.customers import TIER_COLORS
-from crm_analysis.charts.theme import ACCENT, GREY, PAPER, new_figure
+from crm_analysis.charts.theme import DEEP, GREY, INK, PAPER, new_figure
 from crm_analysis.numerals import count, percent
 
 NOWHERE = PAPER  # where those are who are in no tier
-PART_COLORS = (ACCENT, "#9cc3e4", "#eda63a")
+PART_COLORS = (DEEP, "#9cc3e4", "#eda63a")
 WRITTEN = 0.065  # the share of a bar from which it has room for its number
 
 
@@ -42,7 +42,7 @@ def tier_migration(steps: pd.DataFrame, tiers: Sequence[str]) -> Figure:
         for tier, color in colors.items():
             edge = {"edgecolor": GREY, "linewidth": 0.6}
             ax.barh(places, widths[tier], left=starts[tier], height=0.8, color=color, **edge)
-            ink = "white" if color in [*TIER_COLORS.values()][:2] else "black"
+            ink = "white" if color in [*TIER_COLORS.values()][:2] else INK if color == PAPER else "black"
             for place, start, width in zip(places, starts[tier], widths[tier], strict=True):
                 if width >= WRITTEN:
                     style = {"ha": "center", "va": "center", "color": ink, "fontsize": 10}

@@ -15,6 +15,7 @@ from matplotlib.font_manager import fontManager
 from crm_analysis.bidi import isolated
 
 ACCENT, WASH, WARNING, INK, GREY, PALE = "#0b5394", "#e9eff6", "#c8501e", "#1f1f1f", "#757575", "#dedede"
+DEEP = "#0b5395"  # the accent as the end of a scale, which is the same on a dark page
 PAPER = "#fefefe"  # what lies behind a chart; white is for writing on dark colours
 DARK = {  # what these colours become on a dark page
     ACCENT: "#3f88c9",
@@ -25,7 +26,7 @@ DARK = {  # what these colours become on a dark page
     PALE: "#394149",
     PAPER: "#12161a",
 }
-HEAT = LinearSegmentedColormap.from_list("heat", ["#f1f5fa", "#9cc3e4", ACCENT])
+HEAT = LinearSegmentedColormap.from_list("heat", ["#f1f5fa", "#9cc3e4", DEEP])
 FONTS = [
     "DejaVu Sans",
     "Noto Sans CJK SC",
@@ -35,6 +36,7 @@ FONTS = [
     "Microsoft YaHei",
 ]
 READER_FONTS = "'DejaVu Sans', Verdana, sans-serif"  # the measured one first, then one as wide
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # what no XML may hold, and some names do
 TICKS = {"color": GREY, "labelcolor": INK, "labelsize": 11}
 THEME = {
     "axes.axisbelow": True,
@@ -87,11 +89,14 @@ def drawn(figure: Figure) -> str:
     with mpl.rc_context(THEME), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")
         figure.savefig(image, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    svg = image.getvalue()
-    svg = re.sub(r"font-family: [^;\"]*", f"font-family: {READER_FONTS}", svg[svg.index("<svg") :])
+    svg = CONTROL.sub("", image.getvalue())
     names = {color: f"--c{number}" for number, color in enumerate(DARK)}
-    for color, name in names.items():
-        svg = svg.replace(color, f"var({name})")
+
+    def dressed(tag: re.Match[str]) -> str:
+        shown = re.sub(r"font-family: [^;\"]*", f"font-family: {READER_FONTS}", tag[0])
+        return re.sub("|".join(names), lambda color: f"var({names[color[0]]})", shown)
+
+    svg = re.sub("<[^>]*>", dressed, svg[svg.index("<svg") :])
     light, dark = (
         "".join(f"{name}:{shade[color]};" for color, name in names.items()) for shade in ({c: c for c in DARK}, DARK)
     )
