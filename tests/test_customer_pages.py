@@ -212,7 +212,8 @@ left = 1
 if customer_id == "dies": os._exit(3)
 if customer_id == "slow": time.sleep(100)
 ===
-page.close(SimpleNamespace(period="12", title="", fingerprint="f", as_of="", value_name="", currency="", quality=pd.DataFrame()))"""
+told = dict.fromkeys(("title", "as_of", "value_name", "currency"), "")
+page.close(SimpleNamespace(period="12", fingerprint="f", quality=pd.DataFrame(), **told))"""
 
 
 def test_the_next_page_is_made_after_a_kernel_that_died_or_was_too_slow(tmp_path, monkeypatch, same_process):
