@@ -565,7 +565,7 @@ class TestReports:
     """The second report of a small company tells what became of the list of the first."""
 
     @pytest.fixture(scope="class")
-    def reports(self, tmp_path_factory):
+    def reports(self, tmp_path_factory, same_process):
         folder = tmp_path_factory.mktemp("shop")
         weeks = pd.date_range("2024-01-01", "2024-03-11", freq="7D").strftime("%Y-%m-%d")
         sales = [

@@ -396,7 +396,7 @@ class TestModelErrors:
     def test_no_error_is_known(self, scores):
         ax = saved(charts.model_errors(scores)).axes[0]
         assert len(ax.patches) == 0
-        assert texts(ax) == ["–"]
+        assert texts(ax) == ["unknown"]
 
 
 class TestTracking:
@@ -901,5 +901,5 @@ def test_pyplot_never_sees_a_figure(name):
 def test_a_dark_notebook_leaves_charts_white():
     with mpl.rc_context({"figure.facecolor": "black", "axes.facecolor": "black", "font.size": 30}):
         figure = HOSTILE_CHARTS["alive_bands"]()
-    assert same_color(figure.get_facecolor(), "white")
+    assert figure.get_facecolor()[3] == 0  # what lies behind it is the page's
     assert {text.get_fontsize() for text in figure.axes[0].texts} == {11}

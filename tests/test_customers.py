@@ -290,7 +290,7 @@ def test_gaps_are_rounded_up_to_days():
 
 def test_no_total_no_shares():
     assert customers.total_value(0.01) == 0.01
-    for total, why in ((0.0, r"sum to 0\.00"), (-1234.5, r"sum to -1,234\.50"), (float("nan"), "no customers")):
+    for total, why in ((0.0, r"sum to 0\.00"), (-1234.5, r"sum to −1,234\.50"), (float("nan"), "no customers")):
         with pytest.raises(Unanswerable, match=why):
             customers.total_value(total)
 

@@ -120,7 +120,7 @@ class TestPredictions:
     @pytest.mark.parametrize("fitter", FAMILY, ids=lambda fitter: fitter.label)
     def test_against_simulated_lives(self, fitter):
         """Of simulated customers alike in what is known of them, the share alive and the mean of later purchases."""
-        model, found = simulated(fitter, 400_000, 1)
+        model, found = simulated(fitter, 100_000, 1)
         alive = model.conditional_probability_alive(*history(found))
         group = np.digitize(alive, [0.2, 0.4, 0.6, 0.8])
         for part in np.unique(group):
@@ -157,9 +157,9 @@ class TestPredictions:
 class TestUncertainty:
     @pytest.mark.parametrize("fitter", FAMILY, ids=lambda fitter: fitter.label)
     def test_recovers_its_parameters(self, fitter):
-        """Of all parameters of 12 fits on 4,000 simulated customers, few are 3 standard errors away."""
+        """Of all parameters of 6 fits on 4,000 simulated customers, few are 3 standard errors away."""
         off = []
-        for seed in range(12):
+        for seed in range(6):
             model, found = simulated(fitter, 4_000, seed)
             fitted = fitter().fit(*history(found))
             sizes = np.sqrt(np.diag(fitted._log_variance))

@@ -63,6 +63,18 @@ class TestPdf:
         assert str(folder.parents[1]).encode() not in content
 
 
+class TestSheet:
+    def test_links_and_ids_in_tags_change_those_in_texts_stay(self):
+        text = '<p>Type: a href="x.html" id="y" style="fill: url(#z)", it\'s > that.</p>'
+        tags = """<a title="Ann's > id=" href="two.html#end" id="top">on</a><a href='x'>x</a><use xlink:href="#c"/>"""
+        tags += '<g clip-path="url(#c)" aria-labelledby="a b"/><a href="../x.html">x</a>'
+        assert paper._sheet("one", text + tags, ["one", "two"]) == (
+            text
+            + """<a title="Ann's > id=" href="#two-end" id="one-top">on</a><a href='x'>x</a>"""
+            + '<use xlink:href="#one-c"/><g clip-path="url(#one-c)" aria-labelledby="one-a one-b"/><a>x</a>'
+        )
+
+
 class TestWithoutBrowser:
     def test_none_is_there(self, folder, monkeypatch):
         monkeypatch.setenv("PATH", "/nowhere")
@@ -72,16 +84,34 @@ class TestWithoutBrowser:
         }
 
     @pytest.mark.parametrize(
-        ("script", "reason"), [("exit 7", "status 7"), ("exec sleep 60", "longer than 1 seconds"), ("", "wrote none")]
+        ("script", "reason"),
+        [
+            ("#!/bin/sh\nexit 7", "status 7"),
+            ("#!/bin/sh\nexec sleep 60", "longer than 1 seconds"),
+            ("#!/bin/sh", "wrote none"),
+            ("\0", "Exec format error"),
+        ],
     )
     def test_it_fails(self, folder, tmp_path, monkeypatch, script, reason):
         browser = tmp_path / "chromium"
-        browser.write_text(f"#!/bin/sh\n{script}\n")
+        browser.write_text(f"{script}\n")
         browser.chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
         monkeypatch.setattr(paper, "LONGEST", 1)
         told = paper.printed(folder, ["one"], "Shop", lambda *done: None)
         assert reason in told["not_printed"]
+        assert not (folder / "report.pdf").exists()
+
+    def test_it_cannot_be_written(self, folder, tmp_path, monkeypatch):
+        def full(_, target):
+            target.write_text("begun")
+            raise OSError(28, "No space left on device")
+
+        (tmp_path / "chromium").symlink_to(shutil.which("true"))
+        monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+        monkeypatch.setattr(shutil, "copyfile", full)
+        told = paper.printed(folder, ["one"], "Shop", lambda *done: None)
+        assert "No space left on device" in told["not_printed"]
         assert not (folder / "report.pdf").exists()
 
 

@@ -16,7 +16,7 @@ import openpyxl
 import pytest
 from test_report import OPEN, earlier_report, house, names, run, tree, write_notebooks  # noqa: F401
 
-from crm_analysis import archive, loyalty, open_dataset, privacy, report
+from crm_analysis import archive, loyalty, open_dataset, privacy, render, report
 from crm_analysis.call_list import crew
 from crm_analysis.errors import InputError
 
@@ -249,6 +249,14 @@ class TestSuccession:
         shop.toml.with_suffix(".key").unlink()
         assert after("2024-02-04", "--pseudonymise") == "After ''."
 
+    def test_an_executed_notebook_run_again_shows_pseudonyms(self, shop, monkeypatch):
+        assert run(shop.toml, shop.out, "--pseudonymise").exit_code == 0
+        executed = shop.folder / "2024-03-01" / "notebooks" / "good.ipynb"
+        monkeypatch.delenv(privacy.VARIABLE, raising=False)
+        again = shop.toml.parent / "again.ipynb"
+        assert render.execute(executed, again, {}, 60) == ""
+        assert "@" not in again.read_text("utf-8")
+
     def test_a_notebook_that_reads_the_real_data_is_not_published(self, shop):
         body = "import os\nos.environ.clear()\n" + LISTING
         shutil.rmtree(shop.toml.parent / "notebooks")
@@ -281,6 +289,8 @@ class TestPseudonyms:
     PEOPLE = (
         "customer_id,name,mail,town,boss,do_not_call\n"
         "1,Ann,a@x,Ulm,,no\n2,Bob,b@x,Ulm,1,\n3,,c@x,Ulm,2,yes\n4,unknown,,Ulm,,\n5,Ann,unknown,Ulm,,\n"
+        + "".join(f"{i},X,none given,Bonn,,\n" for i in range(70, 74))
+        + "".join(f"{i},None,in person,Ulm,,\n" for i in range(80, 85))
     )
 
     @pytest.fixture
@@ -308,11 +318,16 @@ class TestPseudonyms:
         real, hidden, _ = opened
         people = self.people(real, hidden)
         assert people["name"]["1"] == f"Customer {people['customer_id']['1']}"
-        assert people["name"].isna().to_dict() == {"1": False, "2": False, "3": True, "4": False, "5": False}
-        assert people["name"]["4"] == "unknown"
+        named = people.drop("3")
+        assert people["name"].isna().sum() == 1
+        assert named["name"].tolist() == [f"Customer {code}" for code in named["customer_id"]]  # "unknown" and "X", too
         assert people["mail"][["1", "2", "3"]].str.fullmatch(privacy.PSEUDONYM).all()
         assert people["mail"]["5"] == "unknown"
-        assert set(people["town"]) == {"Ulm"}
+        # What many share stays, and hides nobody else's value nor shows it.
+        assert {*people["mail"][["80", "84"]], *people["town"][["1", "84"]]} == {"in person", "Ulm"}
+        assert {
+            bool(privacy.PSEUDONYM.fullmatch(value)) for value in people.loc["70":"73", ["mail", "town"]].stack()
+        } == {True}
         assert people["boss"][["2", "3"]].tolist() == people["customer_id"][["1", "2"]].tolist()
         assert people["do_not_call"].dropna().to_dict() == {"1": "no", "3": "yes"}
 

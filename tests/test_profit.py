@@ -421,7 +421,7 @@ def test_impossible_parameters_are_refused():
         with pytest.raises(ValueError, match="one for each of 3 levels"):
             margins.rates(MARGINS, commissions)
     assert margins.rates(MARGINS, (0.1, 0.05, 0.0)) == RATES
-    assert margins.labels((0.5, -0.1)) == {"A": "A (50% or more)", "B": "B (-10% or more)", "C": "C (below -10%)"}
+    assert margins.labels((0.5, -0.1)) == {"A": "A (50% or more)", "B": "B (−10% or more)", "C": "C (below −10%)"}
     with pytest.raises(ValueError, match="from 0 to 1"):
         margins.to_promote(levelled(), reach=1.5)
     without = as_lines([("a", 1, 1, 1, None, "p", None)], drop=["cost"])

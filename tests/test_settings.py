@@ -63,7 +63,7 @@ def test_byte_order_mark_and_windows_lines_are_read(read, error):
     [
         (
             'titel = "x"\n' + SMALLEST,
-            ", line 1: titel: there is no such key; the keys are title, note, currency, as_of",
+            ", line 1: titel: there is no such key; the keys are title, note, currency, locale, as_of",
         ),
         ('title = "x"\n[table.transactions]', ", line 2: table: there is no such key; the keys are title, note"),
         ('[tables.transactions]\npath = "x"', ": title: it is missing"),

@@ -6,6 +6,7 @@ import datetime as dt
 from collections import defaultdict
 from dataclasses import dataclass, field
 from itertools import product
+from typing import Any
 
 import ibis
 import ibis.expr.types as ir
@@ -65,7 +66,7 @@ class Validation:
         in the first days) and `mean` (of those learnt from).
     since
         The first purchase of the first customer who was judged, if those who joined last were; None where the history
-        is too short for that: then one half of the customers judged the other.
+        is too short for that: then every other customer judged the rest.
     learnt_from
         How many customers judged them.
     """
@@ -181,10 +182,10 @@ def old_customers(customers: Table, horizon_days: int = 365) -> pd.DataFrame:
         )
         raise Unanswerable(f"{who} been known for {horizon_days} days; {ENOUGH} are needed to judge others by them.")
     if count > ROWS:
-        placed = old.mutate(place=ibis.row_number().over(order_by=_order(old)))
+        placed = old.mutate(place=ibis.row_number().over(order_by=_most_first(old, "first_purchase")))
         place = placed["place"]
         old = placed.filter(place * ROWS // count < (place + 1) * ROWS // count).drop("place")
-    found = _dated(old.order_by(_order(old)).to_pandas())
+    found = _dated(old.order_by(_most_first(old, "first_purchase")).to_pandas())
     if found["first_purchase"].max() - found["first_purchase"].min() < pd.Timedelta(weeks=4):
         raise Unanswerable(
             f"All {numerals.count(count)} customers known for {horizon_days} days first bought within four weeks, as "
@@ -198,7 +199,7 @@ def new_customers(customers: Table, horizon_days: int = 365) -> pd.DataFrame:
     """Return those known for less than a year, their first days over; of more than 20,000 who have brought most."""
     table = as_table(customers)
     new = table.filter(table["age"] < horizon_days)
-    return _dated(new.order_by(ibis.desc("so_far"), *_order(new)).limit(ROWS).to_pandas())
+    return _dated(new.order_by(_most_first(new, "so_far")).limit(ROWS).to_pandas())
 
 
 def learn(old: pd.DataFrame) -> Judgement:
@@ -209,7 +210,7 @@ def learn(old: pd.DataFrame) -> Judgement:
     by more than 1 %, because by chance they may help a little.
     """
     attributes = tuple(name for name in ATTRIBUTES if name in old.columns and old[name].nunique() > 1)
-    fold = _parts(old, FOLDS)
+    fold = np.arange(len(old)) % FOLDS
     errors: dict[tuple[int, bool, int], float] = defaultdict(float)
     for chosen, part in product(sorted({(), attributes}), range(FOLDS)):
         known, asked = old[fold != part], old[fold == part]
@@ -264,12 +265,12 @@ def validate(old: pd.DataFrame, *, early_days: int = 60, horizon_days: int = 365
 
     The quarter of them who joined last are judged at the end of their first days, by those whose first year was over
     when the first of that quarter were that far: nothing that came later is used, not even to choose the number of
-    neighbours. Where fewer than 100 were, one half of the customers, drawn at random, judges the other.
+    neighbours. Where fewer than 100 were, every other customer, in the order of joining, judges the rest.
     """
     cut = old["first_purchase"].sort_values().iloc[len(old) * 3 // 4]
     over = old["first_purchase"] <= cut - pd.Timedelta(days=horizon_days - early_days)
     in_time = over.sum() >= ENOUGH
-    even = _parts(old, 2) == 0
+    even = np.arange(len(old)) % 2 == 0
     known, asked = (old[over], old[old["first_purchase"] >= cut]) if in_time else (old[even], old[~even])
     then = asked.assign(age=early_days - 1, so_far=asked["early"])
     judged = judge(learn(known), then, early_days=early_days, horizon_days=horizon_days)
@@ -354,15 +355,10 @@ def _edges(early_days: int, horizon_days: int) -> np.ndarray:
     return np.linspace(early_days, horizon_days, PARTS + 1).round()
 
 
-def _order(customers: ir.Table) -> list[ir.Value]:
-    """Return what puts customers in order: who joined last first, and the identifier only between equals."""
-    others = [name for name in customers.columns if name not in ("first_purchase", "customer_id")]
-    return [ibis.desc("first_purchase"), *(customers[name] for name in [*others, "customer_id"])]
-
-
-def _parts(old: pd.DataFrame, parts: int) -> np.ndarray:
-    """Return of each customer one of so many parts of equal size, drawn at random, but always in the same way."""
-    return np.random.default_rng(0).permutation(len(old)) % parts
+def _most_first(customers: ir.Table, name: str) -> list[Any]:
+    """Return what puts customers in an order in which only between equals in everything the identifier decides."""
+    others = [other for other in customers.columns if other not in (name, "customer_id")]
+    return [ibis.desc(name), *others, "customer_id"]
 
 
 def _later(old: pd.DataFrame) -> np.ndarray:

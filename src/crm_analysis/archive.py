@@ -36,6 +36,17 @@ def alike(folder: Path, pseudonyms: str) -> list[str]:
     return found
 
 
+def of_one_kind(folder: Path, pseudonyms: str) -> None:
+    """Refuse to put a report with names beside those with pseudonyms, or one of these beside names."""
+    for manifest in folder.glob("*/manifest.json"):  # of failed runs and of parts of a report, too
+        there = pseudonyms
+        with suppress(InputError, Unanswerable):  # one that cannot be read
+            there = told(manifest.parent).get("pseudonyms", "")
+        if bool(there) != bool(pseudonyms):
+            names = "pseudonyms" if there else "names"
+            raise InputError(f"{manifest.parent} shows {names}: give reports with pseudonyms an --out of their own")
+
+
 def told(report: Path | str) -> dict[str, Any]:
     """Return a report's manifest: its figures, and of each page the findings and lists."""
     manifest = Path(report) / "manifest.json"
@@ -96,7 +107,8 @@ def recover(folder: Path) -> None:
 
 def confidential(folder: Path, as_of: str) -> Path:
     """Make a folder for a report's lists with names, which only this user can look into."""
-    (folder / CONFIDENTIAL).mkdir(mode=0o700, exist_ok=True)
+    (folder / CONFIDENTIAL).mkdir(exist_ok=True)
+    (folder / CONFIDENTIAL).chmod(0o700)  # whoever made it
     return Path(tempfile.mkdtemp(prefix=f".{as_of}-", dir=folder / CONFIDENTIAL))
 
 

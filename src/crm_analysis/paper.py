@@ -26,6 +26,8 @@ OPTIONS += [
     "--no-proxy-server",
     "--host-resolver-rules=MAP * ~NOTFOUND",
 ]
+TAG = re.compile(r"""<[a-zA-Z](?:[^<>"']|"[^"]*"|'[^']*')*>""")  # in texts, too, stands what looks like an attribute
+ATTRIBUTE = re.compile(r'''\s([^\s=>"'/]+)="([^"]*)"''')
 NOTHING_FROM_OUTSIDE = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:"
 STYLE = """
 @page {{ size: A4; margin: 16mm 15mm 18mm; font: 8pt sans-serif; color: #555;
@@ -46,26 +48,35 @@ def printed(folder: Path, pages: list[str], title: str, progress: Callable[[str,
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if not browser:
         return {"not_printed": "There is no report.pdf: it takes Chromium (on Debian: apt-get install chromium)."}
+    name = Path(browser).name
+    try:
+        _print(browser, folder, _sheets(folder, ["index", *pages], title))
+    except subprocess.TimeoutExpired:
+        why = f"{name} took longer than {LONGEST} seconds; update it, and try again"
+    except subprocess.CalledProcessError as error:
+        why = f"{name} ended with status {error.returncode}; update it, and try again"
+    except FileNotFoundError:
+        why = f"{name} wrote none; update it, and try again"
+    except OSError as error:  # no program, or no space
+        why = f"it could not be made with {name} ({error.strerror})"
+    else:
+        progress("report.pdf", "done", time.monotonic() - started)
+        return {"pdf": "report.pdf"}
+    (folder / "report.pdf").unlink(missing_ok=True)
+    return {"not_printed": f"There is no report.pdf: {why}."}
+
+
+def _print(browser: str, folder: Path, document: str) -> None:
+    """Print a document to `report.pdf` in a folder."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         sheets, made = Path(scratch) / "report.html", Path(scratch) / "report.pdf"
-        sheets.write_text(_sheets(folder, ["index", *pages], title), encoding="utf-8")
+        sheets.write_text(document, encoding="utf-8")
         command = [browser, *OPTIONS, f"--user-data-dir={scratch}/profile", f"--print-to-pdf={made}", sheets.as_uri()]
         if os.geteuid() == 0:  # for whom Chromium's sandbox does not work
             command.insert(1, "--no-sandbox")
         nowhere = subprocess.DEVNULL
-        why = ""
-        try:
-            subprocess.run(command, timeout=LONGEST, check=True, stdin=nowhere, stdout=nowhere, stderr=nowhere)
-        except subprocess.TimeoutExpired:
-            why = f"took longer than {LONGEST} seconds"
-        except subprocess.CalledProcessError as error:
-            why = f"ended with status {error.returncode}"
-        if why or not made.exists():
-            why = why or "wrote none"
-            return {"not_printed": f"There is no report.pdf: {Path(browser).name} {why}; update it, and try again."}
+        subprocess.run(command, timeout=LONGEST, check=True, stdin=nowhere, stdout=nowhere, stderr=nowhere)
         shutil.copyfile(made, folder / "report.pdf")
-    progress("report.pdf", "done", time.monotonic() - started)
-    return {"pdf": "report.pdf"}
 
 
 def _sheets(folder: Path, names: list[str], title: str) -> str:
@@ -91,18 +102,23 @@ def _sheets(folder: Path, names: list[str], title: str) -> str:
 def _sheet(name: str, body: str, names: list[str]) -> str:
     """Return a page's text as paper has it: all unfolded, ids of its own, no script, no link to a file."""
 
-    def link(found: re.Match[str]) -> str:
-        page, _, part = html.unescape(found[1]).partition("#")
-        page = page.removesuffix(".html") if page else name
-        if page not in names:
-            return ""
-        return f' href="#{page}{f"-{html.escape(part)}" if part else ""}"'
+    def attribute(found: re.Match[str]) -> str:
+        key, value = found[1], found[2].replace("url(#", f"url(#{name}-")
+        if key in ("id", "aria-labelledby", "aria-describedby"):
+            value = " ".join(f"{name}-{own}" for own in value.split())
+        elif key == "href":
+            page, _, part = html.unescape(value).partition("#")
+            page = page.removesuffix(".html") if page else name
+            if page not in names:
+                return ""
+            value = f"#{page}{f'-{html.escape(part)}' if part else ''}"
+        elif key == "xlink:href" and value.startswith("#"):
+            value = f"#{name}-{value[1:]}"
+        return f' {key}="{value}"'
 
     body = re.sub(r"<script.*?</script>", "", body, flags=re.S)
     body = re.sub(r"<details\b", "<details open", body)
-    body = re.sub(r' id="([^"]*)"', rf' id="{name}-\1"', body)
-    body = re.sub(r'(url\(#|xlink:href="#|aria-(?:labelledby|describedby)=")', rf"\1{name}-", body)
-    return re.sub(r' href="([^"]*)"', link, body)
+    return TAG.sub(lambda tag: ATTRIBUTE.sub(attribute, tag[0]), body)
 
 
 def pack(report: Path) -> Path:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import nbformat
 
 from crm_analysis.errors import InputError
 from crm_analysis.intake import SCHEMAS
@@ -25,7 +26,7 @@ from crm_analysis.intake import SCHEMAS
 VARIABLE = "CRM_ANALYSIS_PSEUDONYMISE"
 NOTE = "Customers stand under pseudonyms here; the lists with their names are kept apart."
 IDENTIFIERS = ("customer_id", "order_id", "contact_id", "quote_id", "case_id")
-SHARED = 5  # rows on which each value of a further attribute has to be, on average, for it to be no trace of one person
+SHARED = 5  # customers who must have a value of a further attribute in common for it to be no trace of one of them
 # Words that analyses look for in an attribute; they tell nothing of who it is.
 WORDS: tuple[str, ...] = ("", "-", "?", "n/a", "na", "none", "null", "unknown", "nan", "telephone")
 WORDS += ("yes", "y", "true", "t", "1", "x", "no", "n", "false", "f", "0")
@@ -65,6 +66,15 @@ def key_of(dataset: Path) -> str:
     if not re.fullmatch("[0-9a-f]{64}", key):
         raise InputError(f"{file}: this is no key of pseudonyms; move it away to get a new one")
     return key
+
+
+def keep(executed: Path) -> None:
+    """Let an executed notebook read pseudonyms, too, when somebody runs it again in the report's folder."""
+    notebook = nbformat.read(executed, as_version=4)
+    for cell in notebook.cells:
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell.source += f'\n\nimport os\n\nos.environ["{VARIABLE}"] = "yes"  # whoever runs this gets pseudonyms\n'
+    nbformat.write(notebook, executed)
 
 
 def mark(key: str) -> str:
@@ -146,17 +156,17 @@ def _hidden(engine: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
     if table == "customers":
         people = "SELECT customer_id FROM customers"
         if "name" in columns:
-            hidden["name"] = "masked(name, 'Customer ' || pseudonym(customer_id))"
+            hidden["name"] = "CASE WHEN trim(name) != '' THEN 'Customer ' || pseudonym(customer_id) ELSE name END"
             people += " UNION SELECT name FROM customers"
         for column in (column for column in columns if column not in SCHEMAS[table]):
             quoted = '"' + column.replace('"', '""') + '"'
             known = f"{quoted} IN ({people}) AND lower(trim({quoted})) NOT IN {WORDS}"
-            counted = f"SELECT count({quoted}), count(DISTINCT {quoted}), count(*) FILTER ({known}) FROM customers"
-            filled, different, others = engine.execute(counted).fetchall()[0]
-            if others:  # it names other customers
-                hidden[quoted] = f"pseudonym({quoted})"
-            elif filled < SHARED * different:
-                hidden[quoted] = f"masked({quoted}, pseudonym({quoted}))"
+            shared = f"SELECT {quoted} FROM customers GROUP BY ALL HAVING count({quoted}) >= {SHARED}"
+            hidden[quoted] = (
+                f"CASE WHEN {quoted} IN ({shared}) THEN {quoted} ELSE masked({quoted}, pseudonym({quoted})) END"
+            )
+            if engine.execute(f"SELECT count(*) FILTER ({known}) FROM customers").fetchall()[0][0]:
+                hidden[quoted] = f"pseudonym({quoted})"  # it names other customers
     return hidden
 
 

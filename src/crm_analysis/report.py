@@ -158,6 +158,7 @@ def _publish(
         folder.mkdir(parents=True, exist_ok=True)
         with archive.alone(folder):
             archive.recover(folder)
+        archive.of_one_kind(folder, data.pseudonyms)
         past = history.read(folder, str(data.as_of), data.pseudonyms)
         stage = Path(tempfile.mkdtemp(prefix=f".{data.as_of}-", dir=folder))
         stage.chmod(0o755)
@@ -385,6 +386,8 @@ def run_notebook(job: Job) -> Page:
                 page.lists = render.write_lists(found.lists, job.folder / "lists", job.name)
             html = render.html(found.notebook, page.lists, job.heading | {"page": page.title})
             (job.folder / f"{job.name}.html").write_text(html, encoding="utf-8")
+        if "confidential" in job.heading:
+            privacy.keep(executed)
     page.seconds = round(time.monotonic() - started, 2)
     return page
 
