@@ -38,7 +38,7 @@ def alike(folder: Path, pseudonyms: str) -> list[str]:
 
 def of_one_kind(folder: Path, pseudonyms: str) -> None:
     """Refuse to put a report with names beside those with pseudonyms, or one of these beside names."""
-    for manifest in folder.glob("*/manifest.json"):  # of failed runs and of parts of a report, too
+    for manifest in sorted(folder.glob("*/manifest.json")):  # of failed runs and of parts of a report, too
         there = pseudonyms
         with suppress(InputError, Unanswerable):  # one that cannot be read
             there = told(manifest.parent).get("pseudonyms", "")
