@@ -334,14 +334,14 @@ class TestFailures:
         reasons = {
             "raises": ('raise ValueError("no luck\\nat all")', "ValueError: no luck at all (at In [3])"),
             "dies": ("import os; os._exit(0)", "its kernel died"),
-            "hangs": ("import time; time.sleep(60)", "a cell ran longer than its limit of 15 seconds"),
+            "hangs": ("import time; time.sleep(60)", "a cell ran longer than its limit of 30 seconds"),
             "leaves": ("import sys; sys.exit(0)", "SystemExit: 0"),
             "garbled": ("syntax error", "SyntaxError"),
             "lost": ("from crm_analysis import open_dataset\nopen_dataset('gone.toml')", "InputError: "),
             "unmarked": ("from types import SimpleNamespace\npage = SimpleNamespace(close=str)\ndata = 1", "last cell"),
         }
         toml = house(**{name: body for name, (body, _) in reasons.items()})
-        toml.write_text("cell_timeout = 15\n" + toml.read_text())
+        toml.write_text("cell_timeout = 30\n" + toml.read_text())
         folder = house.last_report("2024-03-01")
         good = tree(folder / "2024-03-01")
         failed = run(toml, house.out)
