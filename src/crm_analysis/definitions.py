@@ -18,16 +18,8 @@ from typing import Any
 import nbformat
 
 PACKAGE = Path(__file__).parent
-SHOWING = (
-    "archive",
-    "charts",
-    "errors",
-    "lists",
-    "numerals",
-    "page",
-    "privacy",
-    "settings",
-)  # what notebooks import that computes no figure
+# What notebooks lead to that computes no figure.
+SHOWING = ("archive", "charts", "errors", "lists", "numerals", "page", "privacy", "settings")
 
 
 def digests(

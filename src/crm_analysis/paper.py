@@ -83,9 +83,8 @@ def _sheets(folder: Path, names: list[str], title: str) -> str:
     """Return one document of all pages, whose links lead to each other and nowhere else."""
     pages = {name: (folder / f"{name}.html").read_text("utf-8") for name in names}
     bodies = {name: re.search(r"<main.*</main>", page, re.S) for name, page in pages.items()}
-    bodies["index"] = re.search(
-        r"<(?:header|main).*</main>", pages["index"], re.S
-    )  # what holds of every page stands there
+    # What holds of every page stands at the head of the index.
+    bodies["index"] = re.search(r"<(?:header|main).*</main>", pages["index"], re.S)
     styles = dict.fromkeys(style for page in pages.values() for style in re.findall(r"<style>.*?</style>", page, re.S))
     written = "".join(f"\\{ord(letter):x} " if letter in '"\\<\n' else letter for letter in title)
     sheets = "".join(

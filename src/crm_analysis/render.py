@@ -268,6 +268,7 @@ def customers(title: str, as_of: str, note: str, pages: list[dict[str, Any]]) ->
     return _unbroken(html)
 
 
+@functools.cache
 def _template(name: str) -> jinja2.Template:
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
     environment.filters["written"] = written
